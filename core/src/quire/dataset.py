@@ -1,0 +1,488 @@
+"""Read-only sequences of samples: the interface of every reader, views on data sets, and how to split them."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import MISSING, fields, replace
+from itertools import accumulate, chain
+from operator import index as as_index
+from pathlib import Path
+from typing import Any, Literal, Self, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quire import registry
+from quire.config import Config, parse_options
+from quire.errors import ConfigError, DataError, InvalidSample, TaskMismatch, Where, nearest
+from quire.modality import Label, Modality, Sample, placed
+from quire.storage import atomic_folder, content_hash
+from quire.task import Task
+
+OnError = Literal["raise", "skip"]
+Indices = NDArray[np.int64]
+
+SPLITS = ("train", "validation", "test")
+"""The usual splits, in their usual order."""
+_SPLIT_ALIASES = {
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "dev": "validation",
+    "testing": "test",
+}
+
+
+class Dataset(Sequence[Sample], ABC):
+    """A read-only sequence of samples: dicts of the task's input fields, "target" and "id" (unique, str).
+
+    A reader of a release implements `splits`, `read` and `sample` (and `recognises`, if a folder's layout tells);
+    `open` calls `read` once path, options and split are known to be right.
+
+    Attributes:
+        task: the fields and their modalities.
+        name: of the data, not of the reader.
+        split: the part that was opened.
+        labels: the classes of a Label target, in the order of `sort_labels`; () for other targets.
+        skipped: what `on_error="skip"` left out, in reading order.
+    """
+
+    class Options(Config):
+        """The keyword options of `open`: none."""
+
+    def __init__(
+        self, *, task: Task, name: str, split: str, labels: Sequence[str] = (), skipped: Iterable[InvalidSample] = ()
+    ) -> None:
+        self.task = task
+        self.name = name
+        self.split = split
+        self.labels = tuple(labels)
+        self.skipped = list(skipped)
+
+    @classmethod
+    def open(cls, path: Path, *, split: str = "train", on_error: OnError = "raise", **options: Any) -> Self:
+        """Open one split of the release at `path`.
+
+        `on_error="skip"` collects bad samples in `skipped` instead of raising the first.
+        Raises ConfigError for an option that `Options` does not take, DataError for a path, a split or a layout that
+        can't be read, InvalidSample for a bad sample.
+        """
+        path = Path(path)
+        if not path.exists():
+            raise DataError("there is no such file or folder", where=Where(file=path))
+        chosen = parse_options(cls.Options, options, owner=_registered_name(cls))
+        known = cls.splits(path)
+        split = split if split in known else canonical_split(split)
+        if split not in known:
+            raise DataError(
+                f"there is no split {split!r}{nearest(split, known)}",
+                where=Where(file=path),
+                remedy=f"Its splits are: {', '.join(known)}." if known else None,
+            )
+        dataset = cls.read(path, split=split, on_error=on_error, options=chosen)
+        if not len(dataset):
+            left_out = (
+                f"; {len(dataset.skipped)} were left out, the first: {dataset.skipped[0]}" if dataset.skipped else ""
+            )
+            raise DataError(f"the split {split!r} has no sample{left_out}", where=Where(file=path))
+        return dataset
+
+    @classmethod
+    def read(cls, path: Path, *, split: str, on_error: OnError, options: Any) -> Self:
+        """What a reader does for `open`: `path` exists, `split` is one of `splits`, `options` is an `Options`."""
+        raise NotImplementedError(f"{cls.__name__} is not opened from a path")
+
+    @classmethod
+    def splits(cls, path: Path) -> tuple[str, ...]:
+        """The splits of the release at `path`; the usual names are "train", "validation" and "test"."""
+        raise NotImplementedError(f"{cls.__name__} is not opened from a path")
+
+    @classmethod
+    def sample(cls, folder: Path, *, seed: int = 0) -> Path:
+        """Write a small synthetic release in the real layout to the new or empty `folder`; returns the path to open.
+
+        The same seed writes the same bytes. Raises DataError if `folder` holds anything.
+        """
+        raise NotImplementedError(f"{cls.__name__} is not opened from a path")
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Whether the file names at `path` are this reader's layout; opens no file."""
+        return False
+
+    @classmethod
+    def read_inputs(cls, path: Path) -> Iterator[Sample] | None:
+        """Samples without targets from a user's file, or None where `Task.read_samples` does."""
+        return None
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
+        """The sample at `index`: the same in any order of access and in any process. Slices are `Subset`s."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A hash of the content: equal for equal samples in equal order, wherever they are stored."""
+
+    def target(self, index: int) -> Any:
+        """The target of one sample; readers override it so that no input is read."""
+        return self[index]["target"]
+
+    def position(self, index: int) -> int:
+        """`index` counted from the start; raises IndexError outside -len..len-1 (which ends an iteration)."""
+        start = as_index(index)
+        if not -len(self) <= start < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        return start % len(self)
+
+    def __repr__(self) -> str:
+        classes = f", {len(self.labels)} labels" if self.labels else ""
+        return f"<{type(self).__name__} {self.name!r}, {self.split}: {len(self)} samples{classes}>"
+
+
+class Rows(Dataset):
+    """Samples held as rows, each with an "id".
+
+    A `Path` in a field is a file, `bytes` are a file's content: the field's modality reads them on access. Other values
+    are taken as checked.
+    """
+
+    def __init__(
+        self,
+        rows: Iterable[Sample],
+        *,
+        task: Task,
+        name: str,
+        split: str,
+        labels: Sequence[str] = (),
+        skipped: Iterable[InvalidSample] = (),
+    ) -> None:
+        super().__init__(task=task, name=name, split=split, labels=labels, skipped=skipped)
+        self._rows = list(rows)
+        self._fingerprint: str | None = None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
+        row = self._rows[self.position(index)]
+        return {field: self._value(row, field) for field in row}
+
+    def target(self, index: int) -> Any:
+        """The target; no input is read. Raises InvalidSample if the sample has none."""
+        row = self._rows[self.position(index)]
+        if "target" not in row:
+            raise InvalidSample("has no target", where=Where(sample=row["id"]))
+        return self._value(row, "target")
+
+    def fingerprint(self) -> str:
+        """A hash of ids, labels, values and file contents; where files stand does not count."""
+        if self._fingerprint is None:
+            rows = [content_hash(*chain.from_iterable(self._contents(row))) for row in self._rows]
+            self._fingerprint = content_hash(self.task.name, list(self.labels), rows)
+        return self._fingerprint
+
+    def verify(self, on_error: OnError) -> None:
+        """Read every file once; unreadable samples raise, or go from the rows to `skipped`."""
+        readable = []
+        for index, row in enumerate(self._rows):
+            with skipping(on_error, self.skipped):
+                self[index]
+                readable.append(row)
+        self._rows = readable
+
+    def _modality(self, field: str) -> Modality[Any] | None:
+        return self.task.target if field == "target" else self.task.inputs.get(field)
+
+    def _value(self, row: Sample, field: str) -> Any:
+        value, modality = row[field], self._modality(field)
+        if modality is None or not isinstance(value, Path | bytes):
+            return deepcopy(value)  # a caller who changes an array in place must not change the data set
+        with placed(Where(sample=row["id"], field=field)):
+            return modality.read(value)
+
+    def _contents(self, row: Sample) -> Iterator[tuple[str, Any]]:
+        yield "id", row["id"]
+        for field in sorted(row):
+            modality = self._modality(field)
+            if modality is not None:
+                value = row[field]
+                yield field, value if isinstance(value, Path | bytes | np.ndarray) else modality.encode(value)
+
+
+class InMemory(Rows):
+    """Samples that a program made: dicts of the task's fields, with or without "target" and "id".
+
+    A missing id is the position. Labels are those of the task's Label or, where it names none, of the targets.
+    Raises InvalidSample for a value that does not fit its field, and for an id that is used twice.
+    """
+
+    def __init__(self, samples: Iterable[Sample], *, task: Task, name: str = "memory", split: str = "train") -> None:
+        rows: list[Sample] = []
+        used: dict[str, int] = {}
+        for index, sample in enumerate(samples):
+            row = task.check(sample, index=index)
+            row["id"] = str(row.get("id", index))
+            first = used.setdefault(row["id"], index)
+            if first != index:
+                message = f"the samples at positions {first} and {index} share one id"
+                raise InvalidSample(message, where=Where(sample=row["id"]))
+            rows.append(row)
+        super().__init__(rows, task=task, name=name, split=split, labels=_labels_of(task, rows))
+
+
+class Subset(Dataset):
+    """The samples of `dataset` at `indices`, in that order; an index may come more than once."""
+
+    def __init__(self, dataset: Dataset, indices: Iterable[int], *, split: str | None = None) -> None:
+        super().__init__(
+            task=dataset.task,
+            name=dataset.name,
+            split=dataset.split if split is None else split,
+            labels=dataset.labels,
+            skipped=dataset.skipped,
+        )
+        self.dataset = dataset
+        self.indices: Indices = np.array([dataset.position(index) for index in indices], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
+        return self.dataset[int(self.indices[self.position(index)])]
+
+    def target(self, index: int) -> Any:
+        """The target of one sample, as `dataset` gives it."""
+        return self.dataset.target(int(self.indices[self.position(index)]))
+
+    def fingerprint(self) -> str:
+        """A hash of the whole data set's fingerprint and the indices."""
+        return content_hash(self.dataset.fingerprint(), self.indices)
+
+
+class Concatenation(Dataset):
+    """Several data sets as one, also as a mixture whose fields differ in size; every sample gains "dataset".
+
+    Samples of `datasets[k]` stand at `offsets[k]` .. `offsets[k + 1] - 1`, so that a sampler can draw per data set, and
+    carry `names[k]` (default: each data set's own name). Ids are unique within one "dataset" only; labels are united.
+
+    Raises ConfigError for no data set, TaskMismatch if fields or their modalities differ in kind.
+    """
+
+    def __init__(
+        self, datasets: Sequence[Dataset], *, names: Sequence[str] | None = None, name: str | None = None
+    ) -> None:
+        if not datasets:
+            raise ConfigError("a concatenation needs at least one data set")
+        self.datasets = tuple(datasets)
+        self.names = tuple(dataset.name for dataset in datasets) if names is None else tuple(names)
+        if len(self.names) != len(self.datasets):
+            raise ConfigError(f"{len(self.names)} names for {len(self.datasets)} data sets")
+        self.offsets = tuple(accumulate((len(dataset) for dataset in datasets), initial=0))
+        super().__init__(
+            task=common_task([dataset.task for dataset in datasets]),
+            name="+".join(dict.fromkeys(self.names)) if name is None else name,
+            split="+".join(dict.fromkeys(dataset.split for dataset in datasets)),
+            labels=sort_labels(chain.from_iterable(dataset.labels for dataset in datasets)),
+            skipped=dict.fromkeys(chain.from_iterable(dataset.skipped for dataset in datasets)),
+        )
+
+    def __len__(self) -> int:
+        return self.offsets[-1]
+
+    def locate(self, index: int) -> tuple[int, int]:
+        """(k, i) such that the sample at `index` is `datasets[k][i]`."""
+        start = self.position(index)
+        which = bisect_right(self.offsets, start) - 1
+        return which, start - self.offsets[which]
+
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
+        which, local = self.locate(index)
+        return {**self.datasets[which][local], "dataset": self.names[which]}
+
+    def target(self, index: int) -> Any:
+        """The target of one sample, as its data set gives it."""
+        which, local = self.locate(index)
+        return self.datasets[which].target(local)
+
+    def fingerprint(self) -> str:
+        """A hash of names and fingerprints in order."""
+        return content_hash(list(self.names), [dataset.fingerprint() for dataset in self.datasets])
+
+
+def split(
+    dataset: Dataset, fractions: Mapping[str, float], *, seed: int = 0, stratify: bool = True
+) -> dict[str, Subset]:
+    """Disjoint parts of `dataset` that together are all of it, by `partition`; keeps the classes' shares if `stratify`.
+
+    Targets that are not a Label have no classes: then all samples are one stratum.
+    Raises ConfigError for fractions that are not shares, DataError if a part would be empty.
+    """
+    classes = stratify and isinstance(dataset.task.target, Label)
+    targets = [dataset.target(index) if classes else "" for index in range(len(dataset))]
+    parts = partition(targets, fractions, seed=seed)
+    empty = [name for name, indices in parts.items() if not len(indices)]
+    if empty:
+        raise DataError(
+            f"{len(dataset)} samples are too few for the parts {', '.join(fractions)}: {empty[0]!r} would be empty",
+            remedy="Give more samples of each class, or split without stratification." if classes else None,
+        )
+    return {name: Subset(dataset, indices.tolist(), split=name) for name, indices in parts.items()}
+
+
+def partition(targets: Sequence[Hashable], fractions: Mapping[str, float], *, seed: int = 0) -> dict[str, Indices]:
+    """Ascending int64 indices for each named share, stratified by target: every index is in exactly one part.
+
+    A class of n gives a part of fraction f either floor(n f) or ceil(n f) samples, chosen so that whole parts keep to f
+    too; then every part gets at least one where n suffices, and a class that is too small serves the largest parts.
+    The outcome depends on targets, seed and fractions alone (not on the fractions' order).
+
+    Raises ConfigError if fractions are not positive or do not sum to 1, or `seed` is negative.
+    """
+    if not fractions or min(fractions.values()) <= 0 or not math.isclose(sum(fractions.values()), 1, abs_tol=1e-6):
+        given = ", ".join(f"{name}={fraction}" for name, fraction in fractions.items())
+        raise ConfigError(f"the parts' fractions must be positive and sum to 1, not {given or 'none'}")
+    if seed < 0:
+        raise ConfigError(f"the seed must not be negative, not {seed}")
+    strata: dict[Hashable, list[int]] = {}
+    for index in np.random.default_rng(seed).permutation(len(targets)).tolist():
+        strata.setdefault(targets[index], []).append(index)
+
+    names = sorted(fractions, key=lambda name: (-fractions[name], name))
+    shares = np.array([fractions[name] for name in names])
+    owed = np.zeros(len(names))
+    parts: dict[str, list[int]] = {name: [] for name in fractions}
+    for target in sorted(strata, key=str):
+        counts, owed = _apportion(len(strata[target]), shares, owed)
+        ends = np.cumsum(counts).tolist()
+        for name, start, end in zip(names, [0, *ends], ends, strict=False):
+            parts[name] += strata[target][start:end]
+    return {name: np.array(sorted(indices), dtype=np.int64) for name, indices in parts.items()}
+
+
+def stratified_split(targets: Sequence[Hashable], fraction: float, seed: int = 0) -> tuple[Indices, Indices]:
+    """(kept, held out): ascending int64 indices, of which `fraction` (0 < fraction < 1) is held out by `partition`."""
+    if not 0 < fraction < 1:
+        raise ConfigError(f"the held-out fraction must be between 0 and 1, not {fraction}")
+    parts = partition(targets, {"kept": 1 - fraction, "held out": fraction}, seed=seed)
+    return parts["kept"], parts["held out"]
+
+
+def _apportion(
+    size: int, shares: NDArray[np.float64], owed: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """How many of a class of `size` each part gets, and what rounding owes the parts from now on.
+
+    shares float64 [parts], descending; owed float64 [parts] -> counts int64 [parts], owed float64 [parts]
+    """
+    exact = size * shares
+    counts = np.floor(exact + 1e-9).astype(np.int64)  # 100 * 0.29 is 28.999999999999996
+    claims = np.where(exact - counts > 1e-9, exact - counts + owed, -np.inf)
+    counts[np.argsort(-claims, kind="stable")[: size - counts.sum()]] += 1
+    owed = owed + exact - counts
+    for part in range(min(size, len(counts))):
+        if counts[part] == 0:
+            donor = len(counts) - 1 - int(np.argmax(counts[::-1]))
+            counts[donor] -= 1
+            counts[part] = 1
+    return counts, owed
+
+
+def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """The distinct labels: in numeric order when all are finite numbers, else lexicographic."""
+    distinct = sorted(set(labels))
+    try:
+        values = {label: float(label) for label in distinct}
+    except ValueError:
+        return tuple(distinct)
+    return (
+        tuple(sorted(distinct, key=values.__getitem__)) if all(map(math.isfinite, values.values())) else tuple(distinct)
+    )
+
+
+def canonical_split(name: str) -> str:
+    """The usual name of a split: "val", "Valid" and "dev" are "validation", "Train" is "train"; others are kept."""
+    lower = name.strip().lower()
+    usual = _SPLIT_ALIASES.get(lower, lower)
+    return usual if usual in SPLITS else name.strip()
+
+
+def common_task(tasks: Sequence[Task]) -> Task:
+    """The narrowest task that samples of all `tasks` fit: sizes on which they differ are left open.
+
+    Raises TaskMismatch naming both sides' fields if names or kinds of fields differ.
+    """
+    common = tasks[0]
+    for other in tasks[1:]:
+        if common.inputs.keys() != other.inputs.keys():
+            raise TaskMismatch(f"data sets of ({common.signature}) and of ({other.signature}) can't be one")
+        inputs = {field: _widest(common, other, field) for field in common.inputs}
+        target = _widest(common, other, "target")
+        common = Task(
+            name=common.name if common.name == other.name else f"{common.name}+{other.name}",
+            inputs={field: modality for field, modality in inputs.items() if modality is not None},
+            target=target,
+            optional=common.optional | other.optional,
+            evaluators=tuple(name for name in common.evaluators if name in other.evaluators),
+            summary=common.summary,
+        )
+    return common
+
+
+@contextmanager
+def skipping(on_error: OnError, skipped: list[InvalidSample]) -> Iterator[None]:
+    """With on_error="skip", an InvalidSample ends the block and is collected in `skipped`; else it goes on."""
+    try:
+        yield
+    except InvalidSample as error:
+        if on_error == "raise":
+            raise
+        skipped.append(error)
+
+
+@contextmanager
+def new_release(folder: Path) -> Iterator[Path]:
+    """A folder to write a synthetic release into, which appears as `folder` once it is complete.
+
+    Raises DataError if `folder` holds anything: a user's files are never overwritten.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError("is not an empty folder", where=Where(file=folder), remedy="Name a folder that does not exist.")
+    with atomic_folder(folder) as building:
+        yield building
+
+
+def _registered_name(cls: type[Dataset]) -> str:
+    target = f"{cls.__module__}:{cls.__qualname__}"
+    names = [found.name for found in registry.descriptions("dataset") if found.target == target]
+    return names[0] if names else cls.__name__
+
+
+def _labels_of(task: Task, rows: Sequence[Sample]) -> tuple[str, ...]:
+    if not isinstance(task.target, Label):
+        return ()
+    return sort_labels(task.target.labels or (row["target"] for row in rows if "target" in row))
+
+
+def _widest(one: Task, other: Task, field: str) -> Modality[Any] | None:
+    """The modality that takes what `field` of either task holds: sizes on which they differ are left open."""
+    a, b = (task.target if field == "target" else task.inputs[field] for task in (one, other))
+    if a == b:
+        return a
+    if a is not None and b is not None and type(a) is type(b):
+        parts = fields(cast("Any", a))
+        differing = [part for part in parts if getattr(a, part.name) != getattr(b, part.name)]
+        defaults = {part.name: part.default for part in differing if part.default is not MISSING}
+        for change in (defaults, dict.fromkeys((part.name for part in differing), None)):
+            wide: Modality[Any] = replace(cast("Any", a), **change)
+            if wide.fits(a) and wide.fits(b):
+                return wide
+    raise TaskMismatch(f"data sets of ({one.signature}) and of ({other.signature}) differ in {field!r}")

@@ -1,0 +1,70 @@
+"""Which data set class reads what a user points at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from quire import registry
+from quire.errors import DataError, PluginError, TaskMismatch, Where
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from quire.dataset import Dataset
+    from quire.task import Task
+
+
+def reader_options(reader: type[Dataset], task: Task) -> dict[str, Any]:
+    """The options that `reader` needs to read for `task`: a reader of any task must be told which."""
+    return {"task": task.name} if _reads_any_task(reader) else {}
+
+
+def readers(task: Task, *, of: str | None = None) -> Iterator[tuple[str, type[Dataset]]]:
+    """The data set classes whose fields fit `task`, by name: those of the distribution `of` first, generic ones last.
+
+    A plugin that can't be loaded offers no reader here; `quire doctor` names it.
+    """
+    found: list[tuple[int, str, type[Dataset]]] = []
+    for description in registry.descriptions("dataset"):
+        try:
+            reader: type[Dataset] = registry.get(description.name, "dataset")
+        except PluginError:
+            continue
+        if _reads_any_task(reader):
+            found.append((2, description.name, reader))
+        elif _fits(task, reader):
+            found.append((0 if description.distribution == of else 1, description.name, reader))
+    for _, name, reader in sorted(found, key=lambda entry: entry[:2]):
+        yield name, reader
+
+
+def find_reader(path: Path, task: Task, *, of: str | None = None) -> tuple[str, type[Dataset]]:
+    """The first of `readers` that recognises the layout at `path`. DataError naming all that were asked if none does."""
+    if not path.exists():
+        raise DataError("there is no such file or folder", where=Where(file=path))
+    asked = []
+    for name, reader in readers(task, of=of):
+        if reader.recognises(path):
+            return name, reader
+        asked.append(name)
+    raise DataError(
+        f"no reader recognises this layout for the task {task.name} (asked: {', '.join(asked) or 'none is installed'})",
+        where=Where(file=path),
+        remedy="Name one with --dataset; `quire sample NAME FOLDER` writes an example of its layout.",
+    )
+
+
+def _reads_any_task(reader: type[Dataset]) -> bool:
+    return "task" in reader.Options.model_fields
+
+
+def _fits(task: Task, reader: type[Dataset]) -> bool:
+    offered: Task | None = getattr(reader, "task", None)
+    if offered is None:
+        return False
+    try:
+        task.require_fit(offered, this="model", that="data set")
+    except TaskMismatch:
+        return False
+    return True

@@ -1,0 +1,239 @@
+"""What every model is, and the abilities that a tester, an evaluator or a server can ask for by type."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from quire.config import Config as BaseConfig
+from quire.errors import DataError, RunError, Where
+from quire.storage import atomic_folder, load_tree, read_json, recover_folder, save_tree, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import numpy as np
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from quire.dataset import Dataset
+    from quire.modality import Sample
+    from quire.run import Run
+    from quire.runtime import Runtime
+    from quire.task import Task
+
+__all__ = [
+    "CheckpointImporter",
+    "Classifier",
+    "Demo",
+    "Embedder",
+    "Explainer",
+    "Explanation",
+    "Exporter",
+    "FewShot",
+    "Generator",
+    "Model",
+    "Transform",
+]
+FORMAT = 1  # of a saved model's folder
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What `quire demo` does for a model: sample `dataset`, train with `settings`, predict for `inputs(data path)`."""
+
+    dataset: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Callable[[Path], Sequence[Path]] | None = None
+
+
+class Model(ABC):
+    """A method that learns from a data set and answers for samples of its task.
+
+    A saved model is a folder of config.json and model.safetensors; nothing in it can run code. `artefacts` (thresholds,
+    a gallery, a calibration) are JSON values or arrays that are saved and loaded with it.
+    """
+
+    Config: ClassVar[type[BaseConfig]] = BaseConfig
+    demo: ClassVar[Demo | None] = None
+    task: Task
+
+    def __init__(self, config: BaseConfig | None = None, *, runtime: Runtime | None = None) -> None:
+        self.config = config if config is not None else self.Config()
+        self.artefacts: dict[str, Any] = {}
+        self._runtime = runtime
+
+    @property
+    def runtime(self) -> Runtime:
+        """The runtime that predictions use: the one given to the constructor, `fit` or `load`, else the default."""
+        if self._runtime is None:
+            from quire.runtime import Runtime
+
+            self._runtime = Runtime()
+        return self._runtime
+
+    @runtime.setter
+    def runtime(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    @abstractmethod
+    def fit(
+        self,
+        train: Dataset,
+        validation: Dataset | None = None,
+        *,
+        runtime: Runtime | None = None,
+        run: Run | None = None,
+    ) -> Self:
+        """Learn from `train`; select on `validation` where the method does. Continues `run`'s checkpoint if it has one."""
+
+    @abstractmethod
+    def predict(self, samples: Sequence[Sample]) -> list[Any]:
+        """One output of the task's target modality per sample, in order."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """What `load` needs beside the configuration: nested dicts and lists of tensors, arrays and plain values."""
+
+    @abstractmethod
+    def restore(self, state: dict[str, Any]) -> None:
+        """Become the model whose `state` this is."""
+
+    def save(self, folder: Path) -> Path:
+        """Write the model to `folder`, replacing what stands there only when everything is written."""
+        folder = Path(folder)
+        with atomic_folder(folder) as temporary:
+            write_json(
+                temporary / "config.json",
+                {"format": FORMAT, "class": _class_name(type(self)), "config": self.config.model_dump(mode="json")},
+            )
+            save_tree(temporary / "model.safetensors", {"state": self.state(), "artefacts": self.artefacts})
+        return folder
+
+    @classmethod
+    def load(cls, folder: Path, *, runtime: Runtime | None = None) -> Self:
+        """The model that was saved in `folder`. RunError if it is another class's, or of another format."""
+        folder = Path(folder)
+        recover_folder(folder)
+        if not (folder / "config.json").is_file():
+            raise RunError("there is no saved model here", where=Where(file=folder))
+        described = read_json(folder / "config.json")
+        if described.get("format") != FORMAT:
+            raise RunError(
+                f"the model was saved in format {described.get('format')}, this version reads format {FORMAT}",
+                where=Where(file=folder / "config.json"),
+            )
+        if described["class"] != _class_name(cls):
+            raise RunError(
+                f"the saved model is a {described['class']}, not a {_class_name(cls)}",
+                where=Where(file=folder / "config.json"),
+            )
+        model = cls(cls.Config.parse(described["config"], owner=cls.__name__), runtime=runtime)
+        tree = load_tree(folder / "model.safetensors")
+        model.restore(tree["state"])
+        model.artefacts = tree["artefacts"]
+        return model
+
+
+class Classifier(Model):
+    """Gives every sample one of `labels`."""
+
+    @property
+    @abstractmethod
+    def labels(self) -> tuple[str, ...]:
+        """The classes, in the order of the columns of `predict_proba`."""
+
+    @abstractmethod
+    def predict_proba(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
+        """Probabilities, float32 [samples, classes]; rows sum to one."""
+
+    def predict(self, samples: Sequence[Sample]) -> list[str]:
+        """The most probable label of every sample; the first one of a tie."""
+        return [self.labels[column] for column in self.predict_proba(samples).argmax(axis=1)]
+
+    def check_targets(self, dataset: Dataset) -> None:
+        """DataError naming the classes of `dataset` that the model has never seen."""
+        unseen = sorted(set(dataset.labels) - set(self.labels))
+        if unseen:
+            raise DataError(
+                f"{dataset.name} has classes that the model was not trained on: {', '.join(unseen)}",
+                remedy="Train with them, or pass --option allow_unseen=true to count them as errors.",
+            )
+
+
+class Embedder(Model):
+    """Maps every sample to a vector."""
+
+    @abstractmethod
+    def embed(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
+        """Vectors, float32 [samples, dim]."""
+
+
+class Generator(Model):
+    """Makes samples from conditions."""
+
+    @abstractmethod
+    def generate(self, conditions: Sequence[Sample], *, seed: int = 0) -> list[Any]:
+        """One output of the task's target modality per condition; the same seed gives the same outputs."""
+
+
+class Transform(Model):
+    """Turns every sample into an output of the target modality (fusion, restoration)."""
+
+    @abstractmethod
+    def transform(self, samples: Sequence[Sample]) -> list[Any]:
+        """One output per sample, in order."""
+
+    def predict(self, samples: Sequence[Sample]) -> list[Any]:
+        """The same as `transform`."""
+        return self.transform(samples)
+
+
+class FewShot(Model):
+    """Becomes a classifier of new classes from a few labelled samples."""
+
+    @abstractmethod
+    def adapt(self, support: Dataset) -> Classifier:
+        """A classifier of `support`'s labels, which can be saved and served by itself."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a sample got its output: a picture for people and the numbers behind it."""
+
+    sample: str
+    figure: Figure
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+class Explainer(Model):
+    """Can show what in a sample led to its output."""
+
+    @abstractmethod
+    def explain(self, samples: Sequence[Sample]) -> Iterator[Explanation]:
+        """One explanation per sample, in order."""
+
+
+class Exporter(Model):
+    """Can be written in a format that other engines run."""
+
+    formats: ClassVar[tuple[Literal["onnx", "torchscript"], ...]] = ("onnx",)
+
+    @abstractmethod
+    def export(self, path: Path, *, format: str, example: Sequence[Sample]) -> Path:
+        """Write `path`; the file's outputs on `example` equal the model's, or an error says by how much they differ."""
+
+
+class CheckpointImporter(Model):
+    """Can take over the weights that the method's authors published."""
+
+    @classmethod
+    @abstractmethod
+    def import_checkpoint(cls, path: Path, **options: Any) -> Self:
+        """The model with the weights in `path`, which is read by core's restricted readers alone."""
+
+
+def _class_name(cls: type) -> str:
+    return f"{cls.__module__}:{cls.__qualname__}"

@@ -1,0 +1,530 @@
+"""The loop that most models share: phases, steps, reports, checkpoints, resume."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from quire.errors import RunError, TrainingError, Where
+from quire.hooks import Hooks, StopPhase, StopTraining
+from quire.runtime import Job, Meter, Runtime, count_flop, is_out_of_memory, release_memory
+from quire.storage import content_hash, load_tree, save_tree
+from quire.training.observers import EarlyStopping, MetricsFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from types import FrameType
+
+    from quire.dataset import Dataset
+    from quire.run import Run
+    from quire.training.neural import NeuralModel
+    from quire.training.phase import Optimization, Phase
+
+log = logging.getLogger(__name__)
+Losses = dict[str, Tensor]
+
+
+class Part(NamedTuple):
+    """A batch, or one of the parts of it; the weights of an optimiser step's parts sum to one over all processes."""
+
+    batch: Any
+    weight: float
+
+
+class _Stepper(nn.Module):
+    """The model's step as a module's forward, so that wrappers (several processes, compilation) see the whole of it."""
+
+    def __init__(self, model: NeuralModel) -> None:
+        super().__init__()
+        self.network = model.network
+        self.training_only = model.training_only
+        self._step = model.step
+
+    def forward(self, batch: Any) -> Losses:
+        return self._step(batch)
+
+
+@dataclass
+class StepContext:
+    """What a training step works with. `modules` holds the network under "network" and the training-only modules."""
+
+    runtime: Runtime
+    phase: Phase
+    modules: Mapping[str, nn.Module]
+    optimizations: Sequence[Optimization]
+    scaler: torch.amp.GradScaler
+    stepper: nn.Module
+    epoch: int = 0
+    step: int = 0
+
+    def descend(self, parts: Sequence[Part]) -> Losses:
+        """The usual step: gradients of the parts' weighted losses, clipped; every optimiser steps once."""
+        for optimization in self.optimizations:
+            optimization.optimizer.zero_grad(set_to_none=True)
+        totals: Losses = {}
+        for number, part in enumerate(parts, start=1):
+            sync = contextlib.nullcontext() if number == len(parts) else self.runtime.without_sync(self.stepper)
+            with sync:
+                batch = self.runtime.move(part.batch)
+                with self.runtime.autocast():
+                    losses: Losses = self.stepper(batch)
+                self.scaler.scale(losses["loss"] * (part.weight * self.runtime.processes)).backward()  # type: ignore[no-untyped-call]
+            for name, value in losses.items():
+                totals[name] = totals.get(name, 0.0) + value.detach().float() * part.weight
+        self._clip()
+        for optimization in self.optimizations:
+            self.scaler.step(optimization.optimizer)
+        self.scaler.update()
+        return totals
+
+    def _clip(self) -> None:
+        if self.phase.clip_norm is None:
+            return
+        for optimization in self.optimizations:
+            self.scaler.unscale_(optimization.optimizer)
+        parameters = [p for o in self.optimizations for g in o.optimizer.param_groups for p in g["params"]]
+        nn.utils.clip_grad_norm_(parameters, self.phase.clip_norm)
+
+
+class Trainer:
+    """One training of one model: walks its phases and keeps what a checkpoint must hold."""
+
+    def __init__(self, model: NeuralModel, train: Dataset, validation: Dataset | None, run: Run | None) -> None:
+        self.model, self.train_set, self.validation, self.run = model, train, validation, run
+        self.runtime = model.runtime
+        self.hooks = run.hooks if run is not None else Hooks()
+        if run is not None and self.runtime.is_main:
+            self.hooks.add("metrics-file", MetricsFile(run.metrics_path))
+        self.phases = model.phases(train)
+        if len({phase.name for phase in self.phases}) != len(self.phases):
+            raise TrainingError(f"two phases share a name: {', '.join(phase.name for phase in self.phases)}")
+        for phase in self.phases:
+            if phase.patience is not None and phase.select is not None:
+                self.hooks.add(f"early-stopping:{phase.name}", EarlyStopping(phase.name, phase.select, phase.patience))
+        self.load = model.loader(train)
+        self.modules = {"network": model.network, **model.training_only}
+        self.meter = Meter(self.runtime.torch_device)
+        self.interrupted = False
+        self.phase_number = 0
+        self.batch_number = 0
+        self.part_size: int | None = None
+        self.best: float | None = None
+        self.best_weights: dict[str, Tensor] | None = None
+        self.totals: dict[str, Tensor] = {}
+        self.samples = 0
+        self.seconds = 0.0
+        self._last_checkpoint = time.monotonic()
+        self.context: StepContext
+
+    def train(self) -> None:
+        """All phases, from the checkpoint if there is one. Raises TrainingError; KeyboardInterrupt after a checkpoint."""
+        self.runtime.begin(self.model.network)
+        for module in self.modules.values():
+            self.runtime.broadcast(module)
+        checkpoint = self._read_checkpoint()
+        if checkpoint is not None:
+            self.hooks.load_state_dict(checkpoint["hooks"])
+        plan = {
+            "phases": [{"name": p.name, "epochs": p.epochs, "steps": p.steps} for p in self.phases],
+            "train": len(self.train_set),
+            "validation": len(self.validation) if self.validation is not None else 0,
+        }
+        self.hooks.emit("quire_run_started", run=self.run, plan=plan)
+        with self._graceful_interrupt():
+            try:
+                reason = self._all_phases(checkpoint)
+            except KeyboardInterrupt:
+                self.hooks.emit("quire_run_finished", run=self.run, state="interrupted", reason="interrupted")
+                raise
+            except Exception as error:
+                self.hooks.emit("quire_run_finished", run=self.run, state="failed", reason=str(error))
+                raise
+        if self.run is not None and self.runtime.is_main:
+            self.run.update(throughput=self.meter.read().to_json())
+        self.hooks.emit("quire_run_finished", run=self.run, state="done", reason=reason)
+
+    def _all_phases(self, checkpoint: dict[str, Any] | None) -> str:
+        first = checkpoint["phase"] if checkpoint is not None else 0
+        try:
+            for number in range(first, len(self.phases)):
+                self._one_phase(number, checkpoint if number == first else None)
+        except StopTraining as stop:
+            self._finish_phase(self.phases[self.phase_number])
+            return str(stop)
+        return ""
+
+    def _one_phase(self, number: int, checkpoint: dict[str, Any] | None) -> None:
+        phase = self.phases[number]
+        self.phase_number = number
+        with _only_training(self.modules, phase.trains):
+            self.context = StepContext(
+                runtime=self.runtime,
+                phase=phase,
+                modules=self.modules,
+                optimizations=phase.optimizers(self.modules, self.runtime),
+                scaler=self.runtime.gradient_scaler(),
+                stepper=self.runtime.wrap(_Stepper(self.model)),
+            )
+            self._begin_phase(checkpoint)
+            self.meter.start()
+            try:
+                self._epochs(phase)
+            except StopPhase as stop:
+                log.info("phase %s ended: %s", phase.name, stop)
+            finally:
+                self.meter.pause()
+            self._finish_phase(phase)
+            if number + 1 < len(self.phases):
+                self.phase_number, self.context.epoch, self.context.step = number + 1, 0, 0
+                self.checkpoint(fresh=True)
+
+    def _begin_phase(self, checkpoint: dict[str, Any] | None) -> None:
+        self.batch_number, self.best, self.best_weights = 0, None, None
+        self.totals, self.samples, self.seconds = {}, 0, 0.0
+        if checkpoint is not None:
+            self._restore(checkpoint)
+        if checkpoint is None or checkpoint["fresh"]:
+            self.runtime.seed_everything(self.phase_number, self.runtime.rank)
+        self._last_checkpoint = time.monotonic()
+
+    def _epochs(self, phase: Phase) -> None:
+        context = self.context
+        while not self._over(phase):
+            batches = phase.sampler.batches(context.epoch)
+            if not batches:
+                raise TrainingError(f"phase {phase.name!r} has no batches")
+            self._one_epoch(phase, batches)
+            if self.batch_number < len(batches):
+                return
+            context.epoch += 1
+            self.batch_number = 0
+            for optimization in context.optimizations:
+                if optimization.schedule is not None and optimization.interval == "epoch" and not optimization.monitor:
+                    optimization.schedule.step()
+            self._after_step(phase, epoch=context.epoch)
+
+    def _one_epoch(self, phase: Phase, batches: Sequence[Sequence[int]]) -> None:
+        """The rest of an epoch, from batch `self.batch_number` on; starts over from there when memory runs out."""
+        while self.batch_number < len(batches):
+            size = self.part_size
+            loaded = self._parts(batches)
+            try:
+                for batch in batches[self.batch_number :]:
+                    parts = [Part(next(loaded), weight) for _, weight in self._split(batch)]
+                    self._one_step(phase, parts, len(batch))
+                    if self._over(phase):
+                        return
+                    if self.batch_number < len(batches):
+                        self._after_step(phase, epoch=None)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._shrink(error, max(len(share) for share in map(self.runtime.share, batches)), size)
+
+    def _one_step(self, phase: Phase, parts: Sequence[Part], samples: int) -> None:
+        context = self.context
+        for module in self.modules.values():
+            module.train()
+        if self.meter.flop_per_sample is None and self.meter.samples == 0:
+            self._count_flop(parts[0], max(1, round(parts[0].weight * samples)))
+        started = time.perf_counter()
+        losses = self.model.training_step(parts, context)
+        self.seconds += time.perf_counter() - started
+        context.step += 1
+        self.batch_number += 1
+        self.samples += samples
+        self.meter.samples += samples
+        for name, value in losses.items():
+            self.totals[name] = self.totals.get(name, 0.0) + value * samples
+        for optimization in context.optimizations:
+            if optimization.schedule is not None and optimization.interval == "step" and not optimization.monitor:
+                optimization.schedule.step()
+        self.hooks.emit(
+            "quire_step_finished",
+            run=self.run,
+            phase=phase.name,
+            epoch=context.epoch + 1,
+            step=context.step,
+            samples=samples,
+            losses=losses,
+        )
+
+    def _after_step(self, phase: Phase, *, epoch: int | None) -> None:
+        """Reports and checkpoints that are due; `epoch` epochs are done, None inside an epoch."""
+        step = self.context.step
+        if phase.report.due(epoch=epoch, step=step) and self.samples:
+            self._report(phase)
+        if self.interrupted:
+            self.checkpoint()
+            raise KeyboardInterrupt
+        if phase.checkpoint.due(epoch=epoch, step=step, since=self._last_checkpoint):
+            self.checkpoint()
+
+    def _over(self, phase: Phase) -> bool:
+        if phase.steps is not None and self.context.step >= phase.steps:
+            return True
+        if phase.max_seconds is not None and self.seconds >= phase.max_seconds:
+            return True
+        return phase.epochs is not None and self.context.epoch >= phase.epochs
+
+    def _report(self, phase: Phase) -> None:
+        """Metrics since the last report, validation, selection of weights, monitored schedules, the hooks."""
+        self.meter.pause()
+        metrics = {name: float(self.runtime.sum(total)) / self.samples for name, total in self.totals.items()}
+        self.totals, self.samples = {}, 0
+        _require_finite(metrics, phase, self.context.step)
+        optimizations = self.context.optimizations
+        metrics["learning_rate"] = float(optimizations[0].optimizer.param_groups[0]["lr"]) if optimizations else 0.0
+        if self.validation is not None and len(self.validation):
+            self._settle(phase)
+            metrics.update({f"val_{name}": value for name, value in self._validate().items()})
+        for optimization in optimizations:
+            if optimization.schedule is not None and optimization.monitor:
+                optimization.schedule.step(metrics[optimization.monitor])
+        if phase.select is not None:
+            self._select(phase, metrics)
+        self.hooks.emit(
+            "quire_epoch_finished",
+            run=self.run,
+            phase=phase.name,
+            epoch=self.context.epoch,
+            step=self.context.step,
+            metrics=metrics,
+        )
+        self.meter.start()
+
+    def _select(self, phase: Phase, metrics: Mapping[str, float]) -> None:
+        assert phase.select is not None
+        if phase.select.metric not in metrics:
+            raise TrainingError(
+                f"phase {phase.name!r} selects on {phase.select.metric!r}, which is not measured",
+                remedy=f"Measured are: {', '.join(metrics)}; val_... needs a validation set.",
+            )
+        value = metrics[phase.select.metric]
+        if phase.select.better(value, self.best):
+            self.best = value
+            part = _part(self.modules, phase.trains)
+            self.best_weights = {name: tensor.detach().clone() for name, tensor in part.state_dict().items()}
+
+    def _finish_phase(self, phase: Phase) -> None:
+        if self.samples:
+            self._report_rest(phase)
+        if self.best_weights is not None:
+            _part(self.modules, phase.trains).load_state_dict(self.best_weights)
+        self._settle(phase)
+
+    def _report_rest(self, phase: Phase) -> None:
+        """Steps after the last report count too."""
+        with contextlib.suppress(StopTraining):
+            self._report(phase)
+        self.meter.pause()
+
+    def _settle(self, phase: Phase) -> None:
+        self.model.settle(phase, lambda: self._in_order(self.load, len(self.train_set), phase))
+
+    def _in_order(self, load: Callable[..., Any], samples: int, phase: Phase) -> Iterator[Any]:
+        size = max(len(batch) for batch in phase.sampler.batches(0))
+        for start in range(0, samples, size):
+            yield self.runtime.move(load(range(start, min(start + size, samples)), None))
+
+    @torch.no_grad()
+    def _validate(self) -> dict[str, float]:
+        assert self.validation is not None
+        load, size = self.model.loader(self.validation), self.model.prediction_batch
+        for module in self.modules.values():
+            module.eval()
+
+        def batches() -> Iterator[tuple[Any, int]]:
+            for start in range(0, len(self.validation or ()), size):
+                indices = range(start, min(start + size, len(self.validation or ())))
+                yield self.runtime.move(load(indices, None)), len(indices)
+
+        with self.runtime.autocast():
+            return self.model.validate(batches())
+
+    def _split(self, batch: Sequence[int]) -> list[tuple[list[int], float]]:
+        """This process's parts of a global batch, with their weights; an empty share computes with weight zero."""
+        share = self.runtime.share(batch)
+        if not share:
+            return [([batch[0]], 0.0)]
+        size = -(-len(share) // self.context.phase.accumulate)
+        if self.part_size is not None:
+            size = min(size, self.part_size)
+        parts = [share[start : start + size] for start in range(0, len(share), size)]
+        return [(part, len(part) / len(batch)) for part in parts]
+
+    def _parts(self, batches: Sequence[Sequence[int]]) -> Iterator[Any]:
+        jobs = [
+            Job(part, (self.phase_number, self.context.epoch, number, piece, self.runtime.rank))
+            for number, batch in enumerate(batches[self.batch_number :], start=self.batch_number)
+            for piece, (part, _) in enumerate(self._split(batch))
+        ]
+        return self.runtime.load(self.load, jobs)
+
+    def _shrink(self, error: Exception, largest: int, size: int | None) -> None:
+        current = min(largest, size or largest, -(-largest // self.context.phase.accumulate))
+        if current <= 1:
+            raise TrainingError(
+                "a single training sample does not fit into memory", remedy="Use a smaller model or input."
+            ) from error
+        self.part_size = -(-current // 2)
+        release_memory()
+        log.warning("out of memory: batches are now computed in parts of %d samples", self.part_size)
+
+    def _count_flop(self, part: Part, samples: int) -> None:
+        """Once, without a trace: in evaluation mode, no gradient, random state untouched."""
+        state = self.runtime.random_state()
+        for module in self.modules.values():
+            module.eval()
+        try:
+            batch = self.runtime.move(part.batch)
+            self.meter.flop_per_sample = count_flop(lambda: self.model.step(batch)) / samples
+        except Exception as error:
+            log.debug("FLOP could not be counted: %s", error)
+            self.meter.flop_per_sample = 0.0
+        self.runtime.restore_random_state(state)
+        for module in self.modules.values():
+            module.train()
+
+    def checkpoint(self, *, fresh: bool = False) -> None:
+        """Write what is needed to continue after the last step; `fresh`: the phase has not begun yet."""
+        if self.run is None:
+            return
+        self.meter.pause()
+        if self.runtime.is_main:
+            path = self.run.checkpoint_path
+            path.parent.mkdir(exist_ok=True)
+            save_tree(path, self._state(fresh))
+            progress = {
+                "phase": self.phases[self.phase_number].name,
+                "epoch": self.context.epoch,
+                "step": self.context.step,
+            }
+            self.run.update(progress=progress)
+            self.hooks.emit("quire_checkpoint_saved", run=self.run, path=path)
+        self._last_checkpoint = time.monotonic()
+        self.meter.start()
+
+    def _state(self, fresh: bool) -> dict[str, Any]:
+        context = self.context
+        learning = {
+            "optimizers": [o.optimizer.state_dict() for o in context.optimizations],
+            "schedules": [o.schedule.state_dict() if o.schedule is not None else None for o in context.optimizations],
+            "scaler": context.scaler.state_dict(),
+            "step": context.step,
+            "epoch": context.epoch,
+            "batch": self.batch_number,
+            "part_size": self.part_size,
+            "best": self.best,
+            "best_weights": self.best_weights,
+            "totals": self.totals,
+            "samples": self.samples,
+            "seconds": self.seconds,
+        }
+        return {
+            "fingerprint": self._fingerprint(),
+            "phase": self.phase_number,
+            "fresh": fresh,
+            "modules": {name: module.state_dict() for name, module in self.modules.items()},
+            "learning": None if fresh else learning,
+            "random": self.runtime.random_state(),
+            "hooks": self.hooks.state_dict(),
+        }
+
+    def _read_checkpoint(self) -> dict[str, Any] | None:
+        if self.run is None or not self.run.checkpoint_path.is_file():
+            return None
+        state: dict[str, Any] = load_tree(self.run.checkpoint_path)
+        if state["fingerprint"] != self._fingerprint():
+            raise RunError(
+                "the configuration or the training data (its labels, shape or number of samples) changed since the checkpoint",
+                where=Where(file=self.run.checkpoint_path),
+                remedy="Resume with the same data, or start a new run.",
+            )
+        return state
+
+    def _fingerprint(self) -> str:
+        facts = {"facts": self.model.facts, "config": self.model.config.model_dump(mode="json")}
+        return content_hash({**facts, "samples": len(self.train_set), "seed": self.runtime.seed})
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        for name, module in self.modules.items():
+            module.load_state_dict(state["modules"][name])
+        if state["fresh"]:
+            return
+        learning, context, device = state["learning"], self.context, self.runtime.torch_device
+        for optimization, saved in zip(context.optimizations, learning["optimizers"], strict=True):
+            optimization.optimizer.load_state_dict(saved)
+        for optimization, saved in zip(context.optimizations, learning["schedules"], strict=True):
+            if optimization.schedule is not None:
+                optimization.schedule.load_state_dict(saved)
+        context.scaler.load_state_dict(learning["scaler"])
+        context.step, context.epoch = learning["step"], learning["epoch"]
+        self.batch_number, self.part_size = learning["batch"], learning["part_size"]
+        self.best, self.best_weights = learning["best"], learning["best_weights"]
+        self.totals = {name: total.to(device) for name, total in learning["totals"].items()}
+        self.samples, self.seconds = learning["samples"], learning["seconds"]
+        if self.runtime.processes == 1:
+            self.runtime.restore_random_state(state["random"])
+        else:
+            self.runtime.seed_everything(self.phase_number, self.runtime.rank, context.step)
+
+    @contextlib.contextmanager
+    def _graceful_interrupt(self) -> Iterator[None]:
+        """The first Ctrl-C or SIGTERM ends the run after the current step, with a checkpoint; a second one at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def interrupt(signum: int, frame: FrameType | None) -> None:
+            if self.interrupted:
+                raise KeyboardInterrupt
+            self.interrupted = True
+
+        previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+def _part(modules: Mapping[str, nn.Module], path: str) -> nn.Module:
+    """The module at the dotted `path`; all of them for the empty path."""
+    if not path:
+        return nn.ModuleDict(dict(modules))
+    name, _, rest = path.partition(".")
+    return modules[name].get_submodule(rest)
+
+
+@contextlib.contextmanager
+def _only_training(modules: Mapping[str, nn.Module], path: str) -> Iterator[None]:
+    """Freeze every parameter outside `path` for the time of a phase."""
+    everything = nn.ModuleDict(dict(modules))
+    learning = {id(parameter) for parameter in _part(modules, path).parameters()}
+    frozen = [p for p in everything.parameters() if p.requires_grad and id(p) not in learning]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+
+
+def _require_finite(metrics: Mapping[str, float], phase: Phase, step: int) -> None:
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"{name} is {value} at step {step} of phase {phase.name!r}",
+                remedy="Lower the learning rate, clip the gradients, or look for extreme values in the data.",
+            )
