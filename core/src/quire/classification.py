@@ -315,9 +315,9 @@ def _confusion_figure(outcome: _Outcome) -> Figure:
     support = counts.sum(axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):
         rates = counts / support
-    side = float(np.clip(2.2 + 0.4 * len(classes), 4.0, 9.0))
+    side = float(np.clip(2.4 + 0.25 * len(classes), 4.0, 9.0))
     figure, axes = subplots(size=(side + 0.8, side))
-    picture = axes.imshow(rates, vmin=0, vmax=1, interpolation="nearest")
+    picture = axes.imshow(rates, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     figure.colorbar(picture, ax=axes, shrink=0.8, label="share of the target's samples")
     axes.set(xlabel="prediction", ylabel="target (number of samples)")
     if len(classes) <= MOST_NAMED:

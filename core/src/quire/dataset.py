@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import MISSING, fields, replace
+from dataclasses import fields, replace
 from itertools import accumulate, chain
 from operator import index as as_index
 from pathlib import Path
@@ -45,12 +45,14 @@ class Dataset(Sequence[Sample], ABC):
     `open` calls `read` once path, options and split are known to be right.
 
     Attributes:
-        task: the fields and their modalities.
+        task: the fields and their modalities; a reader of one task has it as a class attribute too, and is found by it.
         name: of the data, not of the reader.
         split: the part that was opened.
         labels: the classes of a Label target, in the order of `sort_labels`; () for other targets.
         skipped: what `on_error="skip"` left out, in reading order.
     """
+
+    task: Task
 
     class Options(Config):
         """The keyword options of `open`: none."""
@@ -86,9 +88,8 @@ class Dataset(Sequence[Sample], ABC):
             )
         dataset = cls.read(path, split=split, on_error=on_error, options=chosen)
         if not len(dataset):
-            left_out = (
-                f"; {len(dataset.skipped)} were left out, the first: {dataset.skipped[0]}" if dataset.skipped else ""
-            )
+            skipped = dataset.skipped
+            left_out = f"; {len(skipped)} were left out, the first: {skipped[0]}" if skipped else ""
             raise DataError(f"the split {split!r} has no sample{left_out}", where=Where(file=path))
         return dataset
 
@@ -125,7 +126,7 @@ class Dataset(Sequence[Sample], ABC):
 
     @abstractmethod
     def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
-        """The sample at `index`: the same in any order of access and in any process. Slices are `Subset`s."""
+        """The sample at `index`, the same in any order of access and in any process; for slices there is `Subset`."""
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -473,16 +474,17 @@ def _labels_of(task: Task, rows: Sequence[Sample]) -> tuple[str, ...]:
 
 
 def _widest(one: Task, other: Task, field: str) -> Modality[Any] | None:
-    """The modality that takes what `field` of either task holds: sizes on which they differ are left open."""
+    """The modality that takes what `field` of either task holds.
+
+    A size on which they differ becomes None, by convention "any", where its annotation allows it, else its default.
+    """
     a, b = (task.target if field == "target" else task.inputs[field] for task in (one, other))
     if a == b:
         return a
     if a is not None and b is not None and type(a) is type(b):
-        parts = fields(cast("Any", a))
-        differing = [part for part in parts if getattr(a, part.name) != getattr(b, part.name)]
-        defaults = {part.name: part.default for part in differing if part.default is not MISSING}
-        for change in (defaults, dict.fromkeys((part.name for part in differing), None)):
-            wide: Modality[Any] = replace(cast("Any", a), **change)
-            if wide.fits(a) and wide.fits(b):
-                return wide
+        differing = [part for part in fields(cast("Any", a)) if getattr(a, part.name) != getattr(b, part.name)]
+        open_sizes = {part.name: None if "None" in str(part.type) else part.default for part in differing}
+        wide: Modality[Any] = replace(cast("Any", a), **open_sizes)
+        if wide.fits(a) and wide.fits(b):
+            return wide
     raise TaskMismatch(f"data sets of ({one.signature}) and of ({other.signature}) differ in {field!r}")

@@ -87,7 +87,7 @@ class TrainingError(QuireError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """" (did you mean 'x'?)" with a leading blank for the known name closest to `name`, or the empty string."""
+    """ " (did you mean 'x'?)" with a leading blank for the known name closest to `name`, or the empty string."""
     matches = get_close_matches(name, list(known), n=1)
     return f" (did you mean {matches[0]!r}?)" if matches else ""
 

@@ -46,7 +46,8 @@ __all__ = [
 class Judge:
     """What an evaluator and a tester have in common: options, and a task that model and data set must fit.
 
-    `name` is the entry point's; `task` is None where any task will do.
+    `name` is the entry point's; `task` is None where any task will do. Options are given as an instance of Options or by
+    name, a name before the instance's; ConfigError for one that does not exist and for a value that it does not take.
     """
 
     class Options(Config):
@@ -55,8 +56,8 @@ class Judge:
     name: ClassVar[str] = ""
     task: ClassVar[Task | None] = None
 
-    def __init__(self, options: Options | None = None) -> None:
-        self.options = options if options is not None else self.Options()
+    def __init__(self, options: Options | None = None, /, **values: Any) -> None:
+        self.options = self.Options.parse({**dict(options or ()), **values}, owner=self.name or type(self).__name__)
 
     def prepare(self, model: Model, dataset: Dataset, runtime: Runtime | None) -> None:
         """Check that model and data set fit together and with this, and set the model's runtime if one is given.

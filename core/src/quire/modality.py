@@ -37,6 +37,8 @@ MAX_MEDIA_BYTES = 2**28
 """The most bytes that one media field of a JSON request may hold, decoded."""
 MAX_VIDEO_BYTES = 2**32
 """The most bytes that one video may take in memory, decoded."""
+MAX_RATE, MAX_CHANNELS = 2**22, 255
+"""The highest rate in Hz and the most channels of sound; a WAV header has room for their product."""
 MAX_CELL = 2**30
 """The most characters of a table's cell: the csv module's own limit, 128 KiB, is less than one long text."""
 
@@ -467,7 +469,7 @@ class Audio(Modality[Waveform]):
     def load(self, source: Path | bytes) -> Waveform:
         """Integer samples are divided by half their range."""
         head = _head(source)
-        wav = head[:4] == b"RIFF" and head[8:12] == b"WAVE"
+        wav = head[:4] == b"RIFF"
         if wav:
             _require_whole_riff(source, head)
         try:
@@ -484,8 +486,9 @@ class Audio(Modality[Waveform]):
         """A finite waveform of the rate and channels asked for."""
         if not isinstance(value, Waveform):
             raise InvalidSample(f"expected a Waveform(samples, rate), got {_typename(value)}")
-        if not isinstance(value.rate, int | np.integer) or isinstance(value.rate, bool) or value.rate < 1:
-            raise InvalidSample(f"the rate must be a whole number of Hz above 0, not {value.rate!r}")
+        whole = isinstance(value.rate, int | np.integer) and not isinstance(value.rate, bool)
+        if not whole or not 1 <= value.rate <= MAX_RATE:
+            raise InvalidSample(f"the rate must be a whole number of Hz in 1..{MAX_RATE}, not {value.rate!r}")
         if np.asarray(value.samples).dtype.kind != "f":
             raise InvalidSample(
                 f"samples must be floats, not {np.asarray(value.samples).dtype}",
@@ -493,8 +496,10 @@ class Audio(Modality[Waveform]):
             )
         samples = _float32(value.samples)
         samples = samples[None] if samples.ndim == 1 else samples
-        if samples.ndim != 2 or not samples.size:
-            raise InvalidSample(f"expected samples [channels, frames], got the shape {list(samples.shape)}")
+        if samples.ndim != 2 or not samples.size or len(samples) > MAX_CHANNELS:
+            raise InvalidSample(
+                f"expected samples [1..{MAX_CHANNELS} channels, frames], got the shape {list(samples.shape)}"
+            )
         if np.isnan(samples).any():
             raise InvalidSample("the samples hold NaN")
         self._require_seconds(samples.shape[1] / value.rate)
@@ -508,7 +513,8 @@ class Audio(Modality[Waveform]):
         if self.channels in (None, len(samples)):
             return samples
         if self.channels == 1:
-            return samples.mean(axis=0, keepdims=True, dtype=np.float32)
+            mono: NDArray[np.float32] = samples.mean(axis=0, keepdims=True, dtype=np.float32)
+            return mono
         if len(samples) == 1:
             return np.repeat(samples, self.channels or 1, axis=0)
         raise InvalidSample(f"{len(samples)} channels where {self.channels} are expected")
@@ -905,11 +911,15 @@ def _media_schema(description: str) -> dict[str, Any]:
 
 
 def _head(source: Path | bytes) -> bytes:
-    """The first twelve bytes, where formats write their names."""
+    """The first twelve bytes, where formats write their names; InvalidSample for an empty file."""
     if isinstance(source, bytes):
-        return source[:12]
-    with source.open("rb") as file:
-        return file.read(12)
+        head = source[:12]
+    else:
+        with source.open("rb") as file:
+            head = file.read(12)
+    if not head:
+        raise InvalidSample("the file is empty")
+    return head
 
 
 def _plain(image: PillowImage.Image) -> PillowImage.Image:

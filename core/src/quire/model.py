@@ -42,11 +42,15 @@ FORMAT = 1  # of a saved model's folder
 
 @dataclass(frozen=True)
 class Demo:
-    """What `quire demo` does for a model: sample `dataset`, train with `settings`, predict for `inputs(data path)`."""
+    """What `quire demo` does for a model: sample `dataset`, train with `settings`, predict for `inputs(data path)`.
+
+    `quick` are settings on top of these with which training takes seconds; the conformance suite trains with them.
+    """
 
     dataset: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     inputs: Callable[[Path], Sequence[Path]] | None = None
+    quick: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Model(ABC):
@@ -77,6 +81,10 @@ class Model(ABC):
     @runtime.setter
     def runtime(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self.place()
+
+    def place(self) -> None:  # noqa: B027 - most models without a network have nothing to move
+        """Move what the model holds to the runtime's device; called when the runtime changes."""
 
     @abstractmethod
     def fit(
@@ -210,6 +218,11 @@ class Explanation:
 
 class Explainer(Model):
     """Can show what in a sample led to its output."""
+
+    @property
+    def can_explain(self) -> bool:
+        """Whether this configuration of the model can."""
+        return True
 
     @abstractmethod
     def explain(self, samples: Sequence[Sample]) -> Iterator[Explanation]:

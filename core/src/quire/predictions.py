@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -167,28 +166,31 @@ def _usable(
     need_target: bool,
 ) -> Iterator[tuple[str, Sample]]:
     """The samples that `task` admits, with their ids."""
-    for index, read in enumerate(_readers(samples)):
-        name: str | int = index
+    for index, sample in enumerate(_each(samples)):
         try:
-            sample = read()
-            name = sample.get("id", index)
+            if isinstance(sample, InvalidSample):
+                raise sample
             checked = task.check(sample, index=index, need_target=need_target)
         except InvalidSample as error:
             if on_error == "raise":
                 raise
-            left_out.append(_placed(error, name))
+            left_out.append(_placed(error, index))
         else:
-            yield str(name), checked
+            yield str(checked.get("id", index)), checked
 
 
-def _readers(samples: Iterable[Sample]) -> Iterator[Callable[[], Sample]]:
-    """One call per sample, so that one sample of a sequence can fail without ending the iteration."""
+def _each(samples: Iterable[Sample]) -> Iterator[Sample | InvalidSample]:
+    """Every sample; the error in its place where one of a sequence can't be read."""
     if isinstance(samples, Sequence):
         for index in range(len(samples)):
-            yield partial(samples.__getitem__, index)
+            try:
+                sample = samples[index]
+            except InvalidSample as error:
+                yield error
+            else:
+                yield sample
     else:
-        for sample in samples:
-            yield partial(dict, sample)
+        yield from samples
 
 
 def _answer(model: Model, batch: list[tuple[str, Sample]], *, embed: bool) -> Answers:

@@ -44,15 +44,14 @@ def named_task(task: str | Task) -> Task:
     return found
 
 
-NamedTask = Annotated[Task, PlainValidator(named_task, json_schema_input_type=str)]
-_IMAGES: Any = "image-classification"
-_TEXTS: Any = "text-classification"
+# Any, because pydantic would look into the fields of a Task.
+NamedTask = Annotated[Any, PlainValidator(named_task, json_schema_input_type=str)]
 
 
 class ReaderOptions(Config):
     """What both readers take; the fractions serve data that has no splits of its own."""
 
-    task: NamedTask = Field(_IMAGES, description="registered name of the task whose fields the data has")
+    task: NamedTask = Field("image-classification", description="registered name of the task whose fields the data has")
     validation_fraction: float = Field(0.15, ge=0, lt=1, description="share held out for validation")
     test_fraction: float = Field(0.15, ge=0, lt=1, description="share held out for testing")
     split_seed: int = Field(0, ge=0, description="which samples are held out")
@@ -158,7 +157,9 @@ class TableDataset(Rows):
     class Options(ReaderOptions):
         """Options of a table."""
 
-        task: NamedTask = Field(_TEXTS, description="registered name of the task whose fields the table has")
+        task: NamedTask = Field(
+            "text-classification", description="registered name of the task whose fields the table has"
+        )
         columns: dict[str, str | list[str]] = Field(
             {},
             description="the column of a field that has another name, as in {text: message, target: label}; "
@@ -303,8 +304,11 @@ def _value(cell: Any, modality: Modality[Any], folder: Path) -> Any:
     """The value of a cell or, for media, the file (or its bytes) that `Rows` reads on access."""
     if isinstance(modality, Text | Label):
         return modality.validate(cell)
-    if isinstance(cell, dict) and isinstance(cell.get("bytes"), bytes):  # how Hugging Face's Parquet files hold media
-        cell = cell["bytes"]
+    if isinstance(cell, dict) and cell.keys() == {
+        "bytes",
+        "path",
+    }:  # how Parquet files of the Hugging Face hub hold media
+        cell = cell["bytes"] or cell["path"]
     if isinstance(cell, bytes):
         return cell
     if isinstance(cell, str) and (cell[0], cell[-1]) in {("[", "]"), ("{", "}")}:

@@ -233,17 +233,18 @@ def subplots(
     import matplotlib as mpl
     from matplotlib.figure import Figure as MatplotlibFigure
 
-    style = {
-        "axes.prop_cycle": mpl.cycler(color=COLOURS),
+    style: dict[Any, Any] = {
         "axes.spines.top": False,
         "axes.spines.right": False,
         "font.size": 9.0,
         "axes.titlesize": 10.0,
-        "image.cmap": "Blues",
     }
     with mpl.rc_context(style):
         figure = MatplotlibFigure(figsize=size, layout="constrained")
-        return figure, figure.subplots(rows, columns, **options)
+        axes = figure.subplots(rows, columns, **options)
+    for each in figure.axes:
+        each.set_prop_cycle(color=COLOURS)
+    return figure, axes
 
 
 def number_format(values: Iterable[float]) -> Callable[[float], str]:

@@ -563,8 +563,11 @@ class _Dtype:
 
         if self.structure is not None:
             names, fields, itemsize = self.structure
-            formats = [_dtype(fields[name][0]) for name in names]
-            offsets = [fields[name][1] for name in names]
+            formats, offsets = [], []
+            for name in names:
+                dtype, offset = fields[name]
+                formats.append(_dtype(dtype))
+                offsets.append(offset)
             texts = [name.decode() if isinstance(name, bytes) else name for name in names]
             return np.dtype({"names": texts, "formats": formats, "offsets": offsets, "itemsize": itemsize})
         if not re.fullmatch(r"[biufcSUO?]\d*", self.spec):
@@ -598,7 +601,7 @@ def _ndarray(*_: Any) -> None:
 
 
 def _array(content: bytes | bytearray | str, dtype: Any, shape: Any, order: Any = "C") -> NDArray[Any]:
-    """A writable array of these bytes, which have to be exactly as many as its shape and dtype say."""
+    """A writable array, in this machine's byte order, of exactly as many bytes as its shape and dtype say."""
     import numpy as np
 
     raw = content.encode("latin-1") if isinstance(content, str) else content
@@ -611,7 +614,8 @@ def _array(content: bytes | bytearray | str, dtype: Any, shape: Any, order: Any 
         shape = (shape,)
     if math.prod(shape) * resolved.itemsize != len(raw):
         raise ValueError(f"{len(raw)} bytes for an array {resolved} {list(shape)}")
-    return np.ndarray(shape, resolved, raw, order="F" if order == "F" else "C").copy(order="K")
+    view = np.ndarray(shape, resolved, raw, order="F" if order == "F" else "C")
+    return view.astype(resolved.newbyteorder("="), order="K")
 
 
 def _object_array(shape: Any, dtype: Any, fortran: Any, items: list[Any]) -> NDArray[Any]:

@@ -46,7 +46,7 @@ class Task:
     """What goes in and what comes out: input fields, a target, and the evaluators that are usual for it.
 
     Of the `optional` inputs a sample may lack any, as long as it has one input at all. In a sample the target stands
-    under "target", the id under "id". Raises PluginError for a task without inputs, with a reserved or an unknown field.
+    under "target", the id under "id". Raises PluginError for a task without inputs, and for a reserved or unknown field.
     """
 
     name: str
@@ -313,7 +313,7 @@ def _csv_reader(path: Path) -> Any:
 
 def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     reader = _csv_reader(path)
-    header = next(reader, [])
+    header: list[str] = next(reader, [])
     twice = [name for name, count in Counter(header).items() if count > 1]
     if twice:
         raise InvalidSample(f"the column {twice[0]!r} stands twice in the header", where=Where(line=1))

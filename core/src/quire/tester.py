@@ -47,7 +47,7 @@ class FindingStore:
     """Failing inputs in a folder that the reader `table` opens as a data set: train.jsonl, and a file for each medium.
 
     A finding is on disk when `add` returns: whatever ends the search, nothing found before is lost, and a search that
-    goes on in the same folder keeps what is there.
+    goes on in the same folder keeps what is there. `ids` are those of the findings that are kept.
     """
 
     def __init__(self, folder: Path, task: Task) -> None:
@@ -55,17 +55,11 @@ class FindingStore:
         self.task = task
         self._table = folder / "train.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
-        self._ids = set(self._recovered_ids())
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def __contains__(self, finding_id: object) -> bool:
-        return finding_id in self._ids
+        self.ids = set(self._recovered_ids())
 
     def add(self, finding: Finding) -> None:
         """Keep `finding`, unless one of its id is kept already. Raises InvalidSample if the task does not admit it."""
-        if finding.id in self:
+        if finding.id in self.ids:
             return
         sample = self.task.check({**finding.sample, "id": finding.id})
         row = {
@@ -80,14 +74,14 @@ class FindingStore:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        self._ids.add(finding.id)
+        self.ids.add(finding.id)
 
     def _cell(self, name: str, value: Any) -> str:
         """Text itself; of anything else the path of a new file, which is complete before the row that names it."""
         modality = self.task.inputs[name]
         if isinstance(modality, Text | Label):
             return modality.validate(value)
-        path = modality.write(value, self.folder / name / f"{len(self):06}{modality.writes[0]}")
+        path = modality.write(value, self.folder / name / f"{len(self.ids):06}{modality.writes[0]}")
         return path.relative_to(self.folder).as_posix()
 
     def _recovered_ids(self) -> Iterator[str]:
@@ -156,8 +150,8 @@ class Tester(Judge, ABC):
         target: Classifier,
         seeds: Dataset,
         *,
-        runtime: Runtime | None = None,  # noqa: PT028 - this is no test function
-        folder: Path | None = None,  # noqa: PT028
+        runtime: Runtime | None = None,
+        folder: Path | None = None,
     ) -> TestReport:
         """Search from `seeds`; the same options and seeds find the same.
 

@@ -7,7 +7,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
+from quire.errors import DataError
 from quire_tsc.augment import (
+    Aggregate,
     Slicing,
     aggregate,
     branch_inputs,
@@ -19,8 +22,6 @@ from quire_tsc.augment import (
     vote_error,
     window_warp,
 )
-
-from quire.errors import DataError
 
 
 def series(cases: int, channels: int, length: int) -> torch.Tensor:
@@ -147,7 +148,7 @@ def test_aggregation_rules_can_disagree() -> None:
 
 
 @pytest.mark.parametrize("rule", ["vote", "mean_proba"])
-def test_series_are_judged_alone(rule: str) -> None:
+def test_series_are_judged_alone(rule: Aggregate) -> None:
     probabilities = torch.rand(6, 9, 3, generator=torch.Generator().manual_seed(0)).softmax(dim=2)
     order = torch.tensor([4, 0, 5, 2, 1, 3])
     assert torch.equal(aggregate(probabilities[order], rule), aggregate(probabilities, rule)[order])

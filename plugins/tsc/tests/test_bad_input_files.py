@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
 from quire.errors import ConfigError, DataError, InvalidSample, QuireError
 from quire_tsc.data import TimeSeriesDataset
 from quire_tsc.formats import load_arrays, load_long_table, load_mts_mat, load_ucr_tsv, read_series
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TS = "@problemName x\n@univariate {univariate}\n@equalLength {equal}\n{more}@classLabel true up Down\n@data\n"
 ARFF = "@relation x\n@attribute t0 numeric\n@attribute t1 numeric\n@attribute c {up,Down}\n@data\n"
@@ -43,7 +47,13 @@ FAULTS = [
     ("a.tsv", "5\t0.25\tup\n5\t2.5\tdown\n", "", "the last one labels such as up", "label_column=-1"),
     ("a.tsv", "1\t2\t3\n2\t3\t4\ncat\t2\t3\n", "line 3", "numbers such as '1', but this one is text: 'cat'", "one way"),
     # .ts
-    ("a.ts", ts_header() + "1,2:up\n1,x:up\n", "line 7, column 2 of channel 1", "'x' is not a number", "Write a number"),
+    (
+        "a.ts",
+        ts_header() + "1,2:up\n1,x:up\n",
+        "line 7, column 2 of channel 1",
+        "'x' is not a number",
+        "Write a number",
+    ),
     (
         "a.ts",
         ts_header(univariate="false", more="@dimensions 3\n") + "1:2:3:up\n1:2:up\n",
@@ -72,7 +82,13 @@ FAULTS = [
     ("a.ts", "@classLabels true a\n@data\n1:a\n", "line 1", "did you mean 'classlabel'?", ""),
     ("a.ts", ts_header(), "", "holds no series", "at least one series"),
     ("a.ts", ts_header(univariate="false") + "1,2:1,2,3:up\n", "line 6", "different lengths (2 and 3 values)", "?"),
-    ("a.ts", ts_header(univariate="false") + "1:2:up\n1:up\n", "line 7", "1 channel but the first case", "same channels"),
+    (
+        "a.ts",
+        ts_header(univariate="false") + "1:2:up\n1:up\n",
+        "line 7",
+        "1 channel but the first case",
+        "same channels",
+    ),
     (
         "a.ts",
         "@timeStamps true\n@classLabel false\n@data\n(0,1),(2,1),(2,4)\n",
@@ -143,8 +159,8 @@ def test_ucr_header_and_impossible_column(tmp_path: Path) -> None:
         load_ucr_tsv(path, label_column=7)
     with pytest.raises(DataError, match="the file has no header, so it has no column 'kind'"):
         read_series(path, label_column="kind")
+    path.write_text("label,t0\na,1\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"no column case_id, time, value"):
-        path.write_text("label,t0\na,1\n", encoding="utf-8")
         load_long_table(path)
 
 
@@ -190,7 +206,7 @@ def test_mat_of_another_structure(tmp_path: Path) -> None:
     savemat(path, {"other": np.ones(3)})
     with pytest.raises(DataError, match="holds no structure mts"):
         load_mts_mat(path)
-    savemat(path, {"mts": {"train": np.empty((1, 2), dtype=object)}})
+    savemat(path, {"mts": {"train": np.ones((1, 2))}})
     with pytest.raises(DataError, match="mts has no field trainlabels"):
         load_mts_mat(path)
     cells = np.empty((1, 2), dtype=object)
@@ -200,7 +216,7 @@ def test_mat_of_another_structure(tmp_path: Path) -> None:
         load_mts_mat(path)
     cells[0, 1] = "text"
     savemat(path, {"mts": {"train": cells, "trainlabels": np.ones((2, 1))}})
-    with pytest.raises(InvalidSample, match="sample 1.*not a matrix of numbers"):
+    with pytest.raises(InvalidSample, match=r"sample 1.*not a matrix of numbers"):
         load_mts_mat(path)
 
 
@@ -254,7 +270,7 @@ def test_one_class_no_labels_unknown_option(tmp_path: Path) -> None:
     bare = write(tmp_path / "Bare", Bare_TRAIN__ts="@classLabel false\n@data\n1,2\n")
     with pytest.raises(DataError, match="holds no class labels"):
         TimeSeriesDataset.open(bare)
-    with pytest.raises(ConfigError, match="label_colum'.*did you mean 'label_column'"):
+    with pytest.raises(ConfigError, match=r"label_colum'.*did you mean 'label_column'"):
         TimeSeriesDataset.open(folder, label_colum=1)
     with pytest.raises(QuireError, match="no such file or folder"):
         TimeSeriesDataset.open(tmp_path / "nowhere")

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from quire_tsc.cam import choose_classes, class_activation_map, plot_class_activation_maps, scale_maps
-from quire_tsc.networks import FCN, Inception, PooledNetwork, ResNet
 
 from quire.errors import ConfigError
+from quire_tsc.cam import choose_classes, class_activation_map, plot_class_activation_maps, scale_maps
+from quire_tsc.networks import FCN, Inception, PooledNetwork, ResNet
 
 
 def trained(network: PooledNetwork) -> PooledNetwork:
@@ -22,12 +22,12 @@ def trained(network: PooledNetwork) -> PooledNetwork:
 @pytest.fixture(params=["fcn", "resnet", "inception"])
 def network(request: pytest.FixtureRequest) -> PooledNetwork:
     torch.manual_seed(1)
-    kinds = {
-        "fcn": lambda: FCN(2, 40, 3, filters=(8, 12, 8)),
-        "resnet": lambda: ResNet(2, 40, 3, filters=8),
-        "inception": lambda: Inception(2, 40, 3, filters=4, bottleneck=4),
+    kinds: dict[str, PooledNetwork] = {
+        "fcn": FCN(2, 40, 3, filters=(8, 12, 8)),
+        "resnet": ResNet(2, 40, 3, filters=8),
+        "inception": Inception(2, 40, 3, filters=4, bottleneck=4),
     }
-    return trained(kinds[request.param]())
+    return trained(kinds[request.param])
 
 
 def test_mean_of_the_map_plus_bias_is_the_logit(network: PooledNetwork) -> None:

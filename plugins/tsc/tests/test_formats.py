@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
 from quire.dataset import sort_labels
 from quire.errors import ConfigError
 from quire_tsc.catalogue import catalogue
@@ -25,6 +27,15 @@ from quire_tsc.formats import (
     read_series,
     save_ts,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+
+def float32(values: Sequence[object]) -> NDArray[np.float32]:
+    return np.array(values, dtype=np.float32)
 
 
 def same(one: SeriesCollection, other: SeriesCollection) -> None:
@@ -52,7 +63,7 @@ def test_gunpoint_first_values(release: Path) -> None:
     assert train.labels is not None
     assert train.labels[0] == "2"
     assert (train.labels.count("1"), train.labels.count("2")) == (24, 26)
-    np.testing.assert_array_equal(train.series[0][0, :2], np.float32([-0.6478854, -0.64199155]))
+    np.testing.assert_array_equal(train.series[0][0, :2], float32([-0.6478854, -0.64199155]))
     assert {values.shape for values in train.series} == {(1, 150)}
 
 
@@ -89,7 +100,7 @@ def test_dodger_has_65_missing_values(release: Path) -> None:
 def test_time_stamped_file(release: Path) -> None:
     stamped = load_ts(release / "ts/UnitTest/UnitTestTimeStamps_TRAIN.ts")
     assert stamped.labels == ("1", "1", "2", "2")
-    np.testing.assert_array_equal(stamped.series[0], np.float32([[241.97, 241.75, 241.64, 241.71]]))
+    np.testing.assert_array_equal(stamped.series[0], float32([[241.97, 241.75, 241.64, 241.71]]))
 
 
 @pytest.mark.parametrize(("split", "size"), [("TRAIN", 30), ("TEST", 270)])
@@ -146,7 +157,7 @@ def test_ucr_separators(tmp_path: Path, name: str, text: str) -> None:
     path.write_text(text, encoding="utf-8")
     found = read_series(path)
     assert found.labels == ("1", "2")
-    np.testing.assert_array_equal(np.concatenate(found.series), np.float32([[0.5, -1e-3], [3, 4]]))
+    np.testing.assert_array_equal(np.concatenate(found.series), float32([[0.5, -1e-3], [3, 4]]))
 
 
 def test_ucr_padding_missing_and_label_column(tmp_path: Path) -> None:
@@ -154,7 +165,7 @@ def test_ucr_padding_missing_and_label_column(tmp_path: Path) -> None:
     path.write_text("NaN\t1\tNaN\t2\tNaN\tBig Cat\n5\t6\t7\t8\t?\tdog\n", encoding="utf-8")
     found = load_ucr_tsv(path, label_column=-1)
     assert found.labels == ("Big Cat", "dog")
-    np.testing.assert_array_equal(found.series[0], np.float32([[np.nan, 1, np.nan, 2]]))
+    np.testing.assert_array_equal(found.series[0], float32([[np.nan, 1, np.nan, 2]]))
     assert found.series[1].shape == (1, 4)
     path.write_text("1\t2\t3\n", encoding="utf-8")
     unlabelled = load_ucr_tsv(path, label_column=None)
@@ -173,12 +184,14 @@ def test_ts_missing_values_unlabelled_and_old_header(tmp_path: Path) -> None:
     path.write_text("# note\n@ProblemName x\n@CLASSLABEL false\n@data\n1,?,NaN:4,5,6\n7:8\n", encoding="utf-8")
     found = load_ts(path)
     assert found.labels is None
-    np.testing.assert_array_equal(found.series[0], np.float32([[1, np.nan, np.nan], [4, 5, 6]]))
-    np.testing.assert_array_equal(found.series[1], np.float32([[7], [8]]))
-    path.write_text("@targetLabel true Ab cD\n@timestamps true\n@data\n(0,1),(2.5,?):(0,3),(1,4):cD\n", encoding="utf-8")
+    np.testing.assert_array_equal(found.series[0], float32([[1, np.nan, np.nan], [4, 5, 6]]))
+    np.testing.assert_array_equal(found.series[1], float32([[7], [8]]))
+    path.write_text(
+        "@targetLabel true Ab cD\n@timestamps true\n@data\n(0,1),(2.5,?):(0,3),(1,4):cD\n", encoding="utf-8"
+    )
     stamped = load_ts(path)
     assert stamped.labels == ("cD",)
-    np.testing.assert_array_equal(stamped.series[0], np.float32([[1, np.nan], [3, 4]]))
+    np.testing.assert_array_equal(stamped.series[0], float32([[1, np.nan], [3, 4]]))
 
 
 def test_arff_missing_padding_and_quoted_labels(tmp_path: Path) -> None:
@@ -191,8 +204,8 @@ def test_arff_missing_padding_and_quoted_labels(tmp_path: Path) -> None:
     )
     found = load_arff(path)
     assert found.labels == ("Big Cat", "dog")
-    np.testing.assert_array_equal(found.series[0], np.float32([[1, np.nan, 3], [4, 5, 6]]))
-    np.testing.assert_array_equal(found.series[1], np.float32([[7, 8], [9, 10]]))
+    np.testing.assert_array_equal(found.series[0], float32([[1, np.nan, 3], [4, 5, 6]]))
+    np.testing.assert_array_equal(found.series[1], float32([[7, 8], [9, 10]]))
 
 
 def test_wide_table(tmp_path: Path) -> None:
@@ -200,14 +213,16 @@ def test_wide_table(tmp_path: Path) -> None:
     path.write_text('id,t0,"t1",t2,Class\np1,1,,3,yes\np2,4,5,,no\n', encoding="utf-8")
     found = load_table(path)
     assert (found.labels, found.ids) == (("yes", "no"), ("p1", "p2"))
-    np.testing.assert_array_equal(found.series[0], np.float32([[1, np.nan, 3]]))
-    np.testing.assert_array_equal(found.series[1], np.float32([[4, 5]]))
+    np.testing.assert_array_equal(found.series[0], float32([[1, np.nan, 3]]))
+    np.testing.assert_array_equal(found.series[1], float32([[4, 5]]))
     path.write_text("1;2;kind\n3;4;a\n5;6;b\n", encoding="utf-8")
     assert read_series(path, label_column="kind").labels == ("a", "b")
     assert read_series(path, label_column=-1).labels == ("kind", "a", "b")  # by position the line is a case
 
 
-LONG = "case_id,channel,time,value,label\na,x,0,1,up\na,x,1,2,up\na,y,0,3,up\nb,x,0,5,down\nb,y,0,6,down\nb,y,2,7,down\n"
+LONG = (
+    "case_id,channel,time,value,label\na,x,0,1,up\na,x,1,2,up\na,y,0,3,up\nb,x,0,5,down\nb,y,0,6,down\nb,y,2,7,down\n"
+)
 
 
 def test_long_table(tmp_path: Path) -> None:
@@ -215,8 +230,8 @@ def test_long_table(tmp_path: Path) -> None:
     path.write_text(LONG, encoding="utf-8")
     found = load_long_table(path)
     assert (found.labels, found.ids, found.channels) == (("up", "down"), ("a", "b"), ("x", "y"))
-    np.testing.assert_array_equal(found.series[0], np.float32([[1, 2], [3, np.nan]]))
-    np.testing.assert_array_equal(found.series[1], np.float32([[5, np.nan], [6, 7]]))
+    np.testing.assert_array_equal(found.series[0], float32([[1, 2], [3, np.nan]]))
+    np.testing.assert_array_equal(found.series[1], float32([[5, np.nan], [6, 7]]))
 
 
 def test_parquet_equals_csv(tmp_path: Path) -> None:

@@ -7,7 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from quire.errors import DataError
 from quire_tsc.minirocket import (
+    Head,
     MiniRocket,
     MiniRocketClassifier,
     fit_head,
@@ -15,11 +21,6 @@ from quire_tsc.minirocket import (
     fit_minirocket_classifier,
     plan_dilations,
 )
-from sklearn.linear_model import LogisticRegression, RidgeClassifierCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-
-from quire.errors import DataError
 
 
 def noise(cases: int, channels: int, length: int) -> torch.Tensor:
@@ -35,7 +36,7 @@ def kernel_outputs(series: np.ndarray, places: tuple[int, ...], dilation: int) -
 def naive_transform(transform: MiniRocket, x: np.ndarray) -> np.ndarray:
     rows = []
     for case in x:
-        row = []
+        row: list[float] = []
         for index, part in enumerate(transform.parts):
             for kernel, places in enumerate(combinations(range(9), 3)):
                 summed = case[part.channels[kernel].numpy() > 0].sum(axis=0)
@@ -155,7 +156,7 @@ def test_a_class_without_series_is_never_predicted() -> None:
 
 
 @pytest.mark.parametrize("head", ["ridge", "logistic"])
-def test_classifier_learns_and_survives_saving(head: str) -> None:
+def test_classifier_learns_and_survives_saving(head: Head) -> None:
     time = torch.arange(40) / 40
     y = np.arange(24) % 3
     x = torch.sin(6.3 * (1 + 2 * torch.from_numpy(y)[:, None, None]) * time) + 0.3 * noise(24, 1, 40)

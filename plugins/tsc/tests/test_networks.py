@@ -2,12 +2,28 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
+from quire.errors import DataError
 from quire_tsc.augment import mcnn_slicing, tlenet_slicing
-from quire_tsc.networks import FCN, MCDCNN, MCNN, MLP, NETWORKS, Encoder, Inception, Network, PooledNetwork, ResNet, TimeCNN
+from quire_tsc.networks import (
+    FCN,
+    MCDCNN,
+    MCNN,
+    MLP,
+    NETWORKS,
+    Encoder,
+    Inception,
+    Network,
+    PooledNetwork,
+    ResNet,
+    TimeCNN,
+)
 from quire_tsc.networks.layers import (
     BatchNorm,
     ChannelInstanceNorm,
@@ -17,9 +33,9 @@ from quire_tsc.networks.layers import (
     reset_parameters,
     trainable_parameters,
 )
-from torch import nn
 
-from quire.errors import DataError
+if TYPE_CHECKING:
+    from quire_tsc.networks.encoder import Norm
 
 POOLED = {name: network for name, network in NETWORKS.items() if issubclass(network, PooledNetwork)}
 LENGTHS = (8, 15, 24, 60, 150, 700)
@@ -70,8 +86,7 @@ def test_encoder_with_channel_norm_has_its_parameter_count() -> None:
     assert trainable_parameters(Encoder(1, 150, 2, norm="channel")) == 3_202_434
 
 
-@pytest.mark.parametrize("classes", [2, 60])
-@pytest.mark.parametrize("channels", [1, 2, 12, 62])
+@pytest.mark.parametrize(("channels", "classes"), [(1, 2), (2, 60), (12, 2), (62, 60)])
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_output_shapes(name: str, length: int, channels: int, classes: int) -> None:
@@ -81,9 +96,16 @@ def test_output_shapes(name: str, length: int, channels: int, classes: int) -> N
                 build(name, channels, length, classes)
             return
         network, size = build(name, channels, length, classes)
-        x = torch.empty(3, channels, size)
-        assert network(x).shape == (3, classes)
-        assert network.embed(x).shape == (3, network.head.in_features)
+        assert network(torch.empty(3, channels, size)).shape == (3, classes)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_embedding_is_the_input_of_the_head(name: str) -> None:
+    network, size = build(name, 2, 24, 3)
+    x = torch.randn(4, 2, size)
+    embedding = network.eval().embed(x)
+    assert embedding.shape == (4, network.head.in_features)
+    torch.testing.assert_close(network.head(embedding), network(x))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -125,14 +147,14 @@ def test_every_parameter_is_trained(name: str) -> None:
     network, size = build(name, 2, 24, 3)
     x = torch.randn(6, 2, size, generator=torch.Generator().manual_seed(0))
     loss = network.loss(network(x), torch.tensor([0, 1, 2, 0, 1, 2]))
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     for key, parameter in network.named_parameters():
         assert parameter.grad is not None, key
         assert parameter.grad.isfinite().all(), key
 
 
 @pytest.mark.parametrize("norm", ["sample", "channel"])
-def test_encoder_has_finite_gradients_for_a_constant_series(norm: str) -> None:
+def test_encoder_has_finite_gradients_for_a_constant_series(norm: Norm) -> None:
     network = Encoder(1, 8, 2, norm=norm)
     network(torch.zeros(2, 1, 8)).sum().backward()
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in network.parameters())
@@ -216,15 +238,16 @@ def test_a_kernel_of_eight_sees_three_steps_left_and_four_right() -> None:
 
 def test_glorot_uniform_as_keras_defines_it() -> None:
     torch.manual_seed(0)
-    for layer, limit in [
+    cases: list[tuple[nn.Conv1d | nn.Linear, float]] = [
         (SameConv1d(16, 32, 5), math.sqrt(6 / (5 * 16 + 5 * 32))),
         (nn.Linear(100, 50), math.sqrt(6 / 150)),
         (SameConv1d(12, 96, 5, groups=12), math.sqrt(6 / (5 * 1 + 5 * 8))),  # twelve layers of 1 -> 8 channels
-    ]:
+    ]
+    for layer, limit in cases:
         reset_parameters(layer)
         assert layer.weight.abs().max() <= limit
         assert layer.weight.abs().max() > 0.97 * limit
-        assert abs(float(layer.weight.mean())) < 0.1 * limit
+        assert abs(layer.weight.mean().item()) < 0.1 * limit
         assert layer.bias is not None
         assert not layer.bias.any()
 

@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from torch import nn
+
 from quire_tsc.networks import FCN, MLP, ResNet
 from quire_tsc.networks.layers import BatchNorm
 from quire_tsc.recalibrate import recalibrate_batchnorm
-from torch import nn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ def x() -> torch.Tensor:
 
 def test_statistics_are_the_average_over_the_set(x: torch.Tensor) -> None:
     network = FCN(1, 12, 2, filters=(4, 4, 4))
-    outputs = network.blocks[0].conv(x)  # type: ignore[operator, union-attr]
+    outputs = network.blocks[0].conv(x)  # type: ignore[operator]
     batches = batches_of(x, 4)  # 4, 4 and 2 series
     recalibrate_batchnorm(network, lambda: batches)
     norm = first_norm(network)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.linear_model import Ridge
+
 from quire_tsc import twiesn
 from quire_tsc.twiesn import (
     TWIESN,
@@ -15,18 +17,17 @@ from quire_tsc.twiesn import (
     fit_twiesn,
     paper_candidates,
 )
-from sklearn.linear_model import Ridge
 
 SMALL = Candidate(size=20, density=0.5, input_scale=1.0, ridge=0.05, spectral_radius=0.9)
 
 
-def sines(cases: int, length: int = 30, channels: int = 2) -> tuple[np.ndarray, np.ndarray]:
+def waves(cases: int, length: int = 30, channels: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Rectified sines, of one frequency per class."""
     rng = np.random.default_rng(cases)
     y = np.arange(cases) % 3
     time = np.arange(length) / length
-    phases = rng.uniform(0, 2 * np.pi, (cases, channels, 1))
-    x = np.sin(2 * np.pi * (1 + 3 * y[:, None, None]) * time + phases) + rng.normal(0, 0.1, (cases, channels, length))
-    return x.astype(np.float32), y
+    clean = (1 + y[:, None, None]) * np.abs(np.sin(2 * np.pi * (1 + y[:, None, None]) * time))
+    return (clean + rng.normal(0, 0.1, (cases, channels, length))).astype(np.float32), y
 
 
 def test_paper_candidates() -> None:
@@ -57,7 +58,7 @@ def test_a_reservoir_without_a_cycle_is_drawn_again() -> None:
 
 def test_state_update_by_hand() -> None:
     reservoir = draw_reservoir(SMALL, 2, np.random.default_rng(0))
-    x, _ = sines(4)
+    x, _ = waves(4)
     states = np.stack(list(reservoir.states(x)), axis=1)
     for case, series in enumerate(x):
         state = np.zeros(20)
@@ -86,7 +87,7 @@ def test_singular_ridge_takes_the_smallest_weights() -> None:
 
 
 def test_score_is_the_mean_over_time_of_the_readout() -> None:
-    x, y = sines(30)
+    x, y = waves(30)
     model = fit_twiesn(x, y, 3, candidates=[SMALL])
     steps = np.stack(list(model.reservoir.states(x)), axis=1)
     features = np.concatenate([x.transpose(0, 2, 1), steps], axis=2)
@@ -95,7 +96,7 @@ def test_score_is_the_mean_over_time_of_the_readout() -> None:
 
 
 def test_memory_limit_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, y = sines(30)
+    x, y = waves(30)
     whole = fit_twiesn(x, y, 3, candidates=[SMALL])
     whole_scores = whole.scores(x)
     monkeypatch.setattr(twiesn, "CHUNK_BYTES", 8 * 30 * 22 * 4)  # four series at a time
@@ -106,29 +107,32 @@ def test_memory_limit_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_refit_uses_all_series_with_the_kept_reservoir() -> None:
-    x, y = sines(30)
+    x, y = waves(30)
     kept = fit_twiesn(x, y, 3, candidates=[SMALL], refit=False)
     refitted = fit_twiesn(x, y, 3, candidates=[SMALL])
     np.testing.assert_array_equal(kept.reservoir.recurrent, refitted.reservoir.recurrent)
-    features = np.concatenate(
-        [x.transpose(0, 2, 1), np.stack(list(kept.reservoir.states(x)), axis=1)], axis=2
-    ).reshape(-1, 22)
+    features = np.concatenate([x.transpose(0, 2, 1), np.stack(list(kept.reservoir.states(x)), axis=1)], axis=2).reshape(
+        -1, 22
+    )
     expected = Ridge(alpha=0.05).fit(features, np.repeat(np.eye(3)[y], 30, axis=0))
     np.testing.assert_allclose(refitted.weights, expected.coef_.T, atol=1e-6)
     assert np.abs(kept.weights - refitted.weights).max() > 1e-4
 
 
-def test_selection_keeps_the_candidate_that_validates_best() -> None:
-    x, y = sines(60)
-    deaf = Candidate(20, 0.5, 1.0, 1e12, 0.9)  # a penalty under which every score is the class's share
-    assert fit_twiesn(x, y, 3, candidates=[deaf, SMALL]).reservoir.inputs.shape == (20, 2)
-    model = fit_twiesn(x, y, 3, candidates=[deaf, SMALL])
-    test_x, test_y = sines(45)
+def test_selection_keeps_the_first_candidate_that_validates_best() -> None:
+    x, y = waves(60)
+    majority = (y == 0) | (np.arange(60) % 2 == 0)  # half of the other classes gone
+    deaf = Candidate(10, 0.5, 1.0, 1e12, 0.9)  # a penalty under which every score is the class's share
+    model = fit_twiesn(x[majority], y[majority], 3, candidates=[deaf, SMALL])
+    assert len(model.reservoir.inputs) == 20
+    test_x, test_y = waves(45)
     assert np.mean(model.scores(test_x).argmax(axis=1) == test_y) > 0.9
+    alone, twice = fit_twiesn(x, y, 3, candidates=[SMALL]), fit_twiesn(x, y, 3, candidates=[SMALL, SMALL])
+    np.testing.assert_array_equal(twice.reservoir.inputs, alone.reservoir.inputs)
 
 
-def test_learns_and_is_repeatable() -> None:
-    x, y = sines(60)
+def test_the_seed_decides() -> None:
+    x, y = waves(60)
     first, second = (fit_twiesn(x, y, 3, candidates=[SMALL], seed=3) for _ in range(2))
     np.testing.assert_array_equal(first.weights, second.weights)
     assert np.abs(fit_twiesn(x, y, 3, candidates=[SMALL], seed=4).weights - first.weights).max() > 0
@@ -136,7 +140,7 @@ def test_learns_and_is_repeatable() -> None:
 
 @pytest.mark.parametrize("cases", [2, 4])
 def test_few_series(cases: int) -> None:
-    x, y = sines(cases)
+    x, y = waves(cases)
     probabilities = fit_twiesn(x, y, 3, candidates=[SMALL]).predict_proba(x)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-6)
 
@@ -154,7 +158,7 @@ def test_probabilities_are_clipped_scores() -> None:
 
 
 def test_arrays_round_trip() -> None:
-    x, y = sines(12)
+    x, y = waves(12)
     model = fit_twiesn(x, y, 3, candidates=[SMALL])
     again = TWIESN.from_arrays(model.to_arrays())
     np.testing.assert_array_equal(again.predict_proba(x), model.predict_proba(x))

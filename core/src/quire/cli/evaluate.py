@@ -82,7 +82,7 @@ def evaluate_run(
     for name in names:
         judge = registry.get(name, "evaluator")(**(options or {}))
         report: Report = (
-            judge.score(stored_predictions(predictions, model, dataset))
+            judge.sign(judge.score(stored_predictions(predictions, model, dataset)), model, dataset)
             if predictions is not None
             else judge.evaluate(model, dataset, runtime=runtime)
         )
@@ -119,7 +119,7 @@ def stored_predictions(path: Path, model: Model, dataset: Dataset) -> Any:
     from quire.evaluator import Predictions, predict_all
 
     if not path.exists():
-        predict_all(model, dataset).save(path)
+        predict_all(model, dataset, need_target=True).save(path)
     return Predictions.load(path)
 
 
@@ -128,7 +128,7 @@ def add_explanations(report: Report, model: Model, dataset: Dataset, count: int)
     from quire.model import Explainer
     from quire.report import Figure
 
-    if not isinstance(model, Explainer) or not len(dataset):
+    if not isinstance(model, Explainer) or not model.can_explain or not len(dataset):
         return
     samples = [dataset[index] for index in _spread(dataset, count)]
     for sample, explanation in zip(samples, model.explain(samples), strict=True):

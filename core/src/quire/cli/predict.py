@@ -124,7 +124,7 @@ def write_explanations(model: Model, samples: Sequence[Sample], folder: Path) ->
     from quire.model import Explainer
     from quire.storage import atomic_file
 
-    if not isinstance(model, Explainer):
+    if not isinstance(model, Explainer) or not model.can_explain:
         raise ConfigError(f"{type(model).__name__} can't explain its predictions", remedy="Leave out --explain.")
     folder.mkdir(parents=True, exist_ok=True)
     names = _file_names([str(sample.get("id", number)) for number, sample in enumerate(samples)])

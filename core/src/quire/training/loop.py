@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import signal
@@ -43,11 +44,11 @@ class Part(NamedTuple):
 class _Stepper(nn.Module):
     """The model's step as a module's forward, so that wrappers (several processes, compilation) see the whole of it."""
 
-    def __init__(self, model: NeuralModel) -> None:
+    def __init__(self, model: NeuralModel, phase: Phase) -> None:
         super().__init__()
         self.network = model.network
         self.training_only = model.training_only
-        self._step = model.step
+        self._step = phase.step or model.step
 
     def forward(self, batch: Any) -> Losses:
         return self._step(batch)
@@ -110,7 +111,9 @@ class Trainer:
         for phase in self.phases:
             if phase.patience is not None and phase.select is not None:
                 self.hooks.add(f"early-stopping:{phase.name}", EarlyStopping(phase.name, phase.select, phase.patience))
-        self.load = model.loader(train)
+            for name, observer in phase.observers.items():
+                self.hooks.add(f"{name}:{phase.name}", observer)
+        self.load = model.loader(train, training=True)
         self.modules = {"network": model.network, **model.training_only}
         self.meter = Meter(self.runtime.torch_device)
         self.interrupted = False
@@ -124,6 +127,15 @@ class Trainer:
         self.seconds = 0.0
         self._last_checkpoint = time.monotonic()
         self.context: StepContext
+
+    @functools.cached_property
+    def _load_in_order(self) -> Callable[..., Any]:
+        return self.model.loader(self.train_set, training=False)
+
+    @functools.cached_property
+    def _load_validation(self) -> Callable[..., Any]:
+        assert self.validation is not None
+        return self.model.loader(self.validation, training=False)
 
     def train(self) -> None:
         """All phases, from the checkpoint if there is one. Raises TrainingError; KeyboardInterrupt after a checkpoint."""
@@ -172,7 +184,7 @@ class Trainer:
                 modules=self.modules,
                 optimizations=phase.optimizers(self.modules, self.runtime),
                 scaler=self.runtime.gradient_scaler(),
-                stepper=self.runtime.wrap(_Stepper(self.model)),
+                stepper=self.runtime.wrap(_Stepper(self.model, phase)),
             )
             self._begin_phase(checkpoint)
             self.meter.start()
@@ -329,9 +341,11 @@ class Trainer:
         self.meter.pause()
 
     def _settle(self, phase: Phase) -> None:
-        self.model.settle(phase, lambda: self._in_order(self.load, len(self.train_set), phase))
+        self.model.settle(phase, lambda: self._in_order(phase))
 
-    def _in_order(self, load: Callable[..., Any], samples: int, phase: Phase) -> Iterator[Any]:
+    def _in_order(self, phase: Phase) -> Iterator[Any]:
+        """The training samples in batches of the phase's size."""
+        load, samples = self._load_in_order, len(self.train_set)
         size = max(len(batch) for batch in phase.sampler.batches(0))
         for start in range(0, samples, size):
             yield self.runtime.move(load(range(start, min(start + size, samples)), None))
@@ -339,7 +353,7 @@ class Trainer:
     @torch.no_grad()
     def _validate(self) -> dict[str, float]:
         assert self.validation is not None
-        load, size = self.model.loader(self.validation), self.model.prediction_batch
+        load, size = self._load_validation, self.model.prediction_batch
         for module in self.modules.values():
             module.eval()
 
@@ -349,7 +363,7 @@ class Trainer:
                 yield self.runtime.move(load(indices, None)), len(indices)
 
         with self.runtime.autocast():
-            return self.model.validate(batches())
+            return self.model.validate(self.context.phase, batches())
 
     def _split(self, batch: Sequence[int]) -> list[tuple[list[int], float]]:
         """This process's parts of a global batch, with their weights; an empty share computes with weight zero."""
@@ -387,7 +401,7 @@ class Trainer:
             module.eval()
         try:
             batch = self.runtime.move(part.batch)
-            self.meter.flop_per_sample = count_flop(lambda: self.model.step(batch)) / samples
+            self.meter.flop_per_sample = count_flop(lambda: self.context.stepper(batch)) / samples
         except Exception as error:
             log.debug("FLOP could not be counted: %s", error)
             self.meter.flop_per_sample = 0.0

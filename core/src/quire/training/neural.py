@@ -49,6 +49,11 @@ class NeuralModel(Model):
             raise RunError(f"this {type(self).__name__} has not been trained yet", remedy="Call fit, or load a model.")
         return self._network
 
+    def place(self) -> None:
+        """Move the network to the runtime's device."""
+        if self._network is not None:
+            self._network = self.runtime.place(self._network)
+
     def study(self, train: Dataset) -> dict[str, Any]:
         """The facts of the training data that the model needs for good (labels, channels, fitted preprocessing)."""
         return {"labels": list(train.labels)}
@@ -77,8 +82,13 @@ class NeuralModel(Model):
     def phases(self, train: Dataset) -> list[Phase]:
         """The phases of a training on `train`."""
 
-    def loader(self, dataset: Dataset) -> Callable[[Sequence[int], np.random.Generator | None], Batch]:
-        """How batches of `dataset` are made from indices; a model that can hold the whole set in memory overrides it."""
+    def loader(
+        self, dataset: Dataset, *, training: bool
+    ) -> Callable[[Sequence[int], np.random.Generator | None], Batch]:
+        """How batches of `dataset` are made from indices; a model that can hold the whole set in memory overrides it.
+
+        In training the indices are those of the phase's sampler, otherwise they number the data set's samples.
+        """
 
         def load(indices: Sequence[int], rng: np.random.Generator | None) -> Batch:
             return self.collate([dataset[index] for index in indices], rng)
@@ -92,15 +102,16 @@ class NeuralModel(Model):
         """
         return context.descend(parts)
 
-    def validate(self, batches: Iterator[tuple[Batch, int]]) -> dict[str, float]:
+    def validate(self, phase: Phase, batches: Iterator[tuple[Batch, int]]) -> dict[str, float]:
         """Metrics over batches (with their sample counts) of the validation set, the network in evaluation mode.
 
-        The default is the sample-weighted mean of what `step` returns.
+        The default is the sample-weighted mean of what the phase's step returns.
         """
+        step = phase.step or self.step
         totals: dict[str, Tensor] = {}
         samples = 0
         for batch, count in batches:
-            for name, value in self.step(batch).items():
+            for name, value in step(batch).items():
                 totals[name] = totals.get(name, torch.zeros((), device=value.device)) + value.detach().float() * count
             samples += count
         return {name: float(total) / samples for name, total in totals.items()}

@@ -12,7 +12,7 @@ from quire.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from torch import nn
+    from torch import Tensor, nn
     from torch.optim import Optimizer
 
     from quire.runtime import Runtime
@@ -61,15 +61,18 @@ class Optimization:
 
 @dataclass(frozen=True)
 class Selection:
-    """Keep the weights of the report whose `metric` is strictly best; the first one of equals."""
+    """Keep the weights of the report whose `metric` is best; `ties` says which one of equals."""
 
     metric: str = "loss"
     mode: Literal["min", "max"] = "min"
+    ties: Literal["first", "last"] = "first"
 
     def better(self, value: float, best: float | None) -> bool:
-        """Whether `value` is strictly better than the best so far."""
+        """Whether `value` takes the place of the best so far."""
         if best is None:
             return not math.isnan(value)
+        if value == best:
+            return self.ties == "last"
         return value < best if self.mode == "min" else value > best
 
 
@@ -80,7 +83,9 @@ class Phase:
     `optimizers` makes the optimisers for the modules by name: "network" and the model's training-only modules.
     `trains` names the part that learns, as a dotted path into those modules ("network.members.2"); everything else
     keeps its weights. A phase lasts `epochs` or `steps` (exactly one of them), or until `max_seconds` of training passed.
-    Metrics are reported, validated and selected on at every `report`.
+    `step` gives the losses of a batch where they are not the model's usual ones. Metrics are reported, validated and
+    selected on at every `report`; `patience` ends the phase after that many reports without a better one.
+    `observers` are told of the phase's events like any hook, and are kept in its checkpoints.
     `accumulate` splits every batch into that many parts of one optimiser step.
     """
 
@@ -90,8 +95,10 @@ class Phase:
     steps: int | None = None
     name: str = "train"
     trains: str = ""
+    step: Callable[[Any], dict[str, Tensor]] | None = None
     select: Selection | None = None
     patience: int | None = None
+    observers: Mapping[str, object] = field(default_factory=dict)
     report: Every = field(default_factory=lambda: Every(epochs=1))
     checkpoint: Every = field(default_factory=lambda: Every(seconds=60))
     accumulate: int = 1

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
+
 from quire_tsc.lengths import require_length
 
 if TYPE_CHECKING:

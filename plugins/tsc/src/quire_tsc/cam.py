@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
+
 from quire.errors import ConfigError, Where
 
 if TYPE_CHECKING:
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
-    from quire_tsc.networks import PooledNetwork
     from torch import Tensor
+
+    from quire_tsc.networks import PooledNetwork
 
 Scale = Literal["series", "shared"]
 POINTS = 2000
@@ -25,7 +27,7 @@ POINTS = 2000
 def class_activation_map(
     network: PooledNetwork, x: Tensor, mask: Tensor | None = None, classes: Tensor | None = None
 ) -> Tensor:
-    """CAM_c(t) = sum_m w_m^c A_m(t) in evaluation mode (review, sec. 5.1), float32 [n, classes, length].
+    """CAM_c(t) = sum_m w_m^c A_m(t) in evaluation mode (Ismail Fawaz et al., 2019), float32 [n, classes, length].
 
     A_m is the last activation, w^c the head's weights of class c. The mean of a map over the series' time steps plus
     the head's bias is the logit. With classes int64 [n], one map per series: [n, 1, length]. 0 outside the mask.

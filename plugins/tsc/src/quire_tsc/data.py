@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
+
 from quire.config import Config
 from quire.dataset import OnError, Rows, sort_labels
 from quire.errors import DataError, Where
@@ -33,6 +34,8 @@ class TimeSeriesDataset(Rows):
     .arff, .txt, .csv, .parquet, .npz, .npy, no extension), one of such two files (the other is found beside it), an
     `.mat` or `.npz` that holds both, or one file of another name, which is the split "train".
     """
+
+    task = SERIES_CLASSIFICATION
 
     class Options(Config):
         """How to read files that do not say it themselves."""

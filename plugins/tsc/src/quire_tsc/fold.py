@@ -6,10 +6,11 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from quire_tsc.networks.inception import InceptionModule
-from quire_tsc.networks.layers import BatchNorm, ConvNorm, ZeroOutside
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from quire_tsc.networks.inception import InceptionModule
+from quire_tsc.networks.layers import BatchNorm, ConvNorm, ZeroOutside
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+
 from quire.errors import DataError, Where
 from quire_tsc.lengths import require_length
 
@@ -188,11 +189,8 @@ def fit_head(features: NDArray[np.float32], y: NDArray[np.integer], classes: int
 
     deviation = features.std(axis=0)
     scale = np.where(deviation > 0, deviation, 1.0).astype(np.float32)
-    if head == "ridge":
-        classifier = RidgeClassifierCV(alphas=np.logspace(-3, 3, 10))
-    else:
-        classifier = LogisticRegression(max_iter=1000)
-    classifier.fit(features / scale, y)
+    ridge, logistic = RidgeClassifierCV(alphas=np.logspace(-3, 3, 10)), LogisticRegression(max_iter=1000)
+    classifier = (ridge if head == "ridge" else logistic).fit(features / scale, y)
     weights, intercept = np.atleast_2d(classifier.coef_), np.atleast_1d(classifier.intercept_)
     if len(weights) == 1:
         # scikit-learn keeps one score for two classes; halves of it, of opposite sign, make the logistic softmax exact

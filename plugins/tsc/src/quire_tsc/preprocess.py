@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
 from quire.errors import DataError, InvalidSample, RunError, Where
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Preprocessing:
         if not series:
             return np.empty((0, self.channels, self.length), dtype=np.float32), None
         self._warn_of_new_lengths([values.shape[1] for values in series], any_length=any_length)
-        names = ids if ids is not None else range(len(series))
+        names: Sequence[str | int] = ids if ids is not None else range(len(series))
         shaped = [
             self._normalised(self._at_length(self._filled(values, name), any_length=any_length))
             for values, name in zip(series, names, strict=True)

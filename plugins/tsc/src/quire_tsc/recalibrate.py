@@ -10,8 +10,9 @@ from torch import nn
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from quire_tsc.networks import Network
     from torch import Tensor
+
+    from quire_tsc.networks import Network
 
 
 @torch.no_grad()

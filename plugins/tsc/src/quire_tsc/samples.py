@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
 from quire.dataset import new_release
 from quire.errors import ConfigError, nearest
 
@@ -42,15 +43,15 @@ def control_chart(kind: int, rng: np.random.Generator) -> Float64:
     0.2..0.5, the shift's size on 7.5..20 and its moment in the middle third.
     """
     t = np.arange(1, SYNTHETIC_CONTROL_LENGTH + 1)
-    series = 30 + 2 * rng.uniform(-3, 3, size=SYNTHETIC_CONTROL_LENGTH)
-    if kind == 2:
-        return series + rng.uniform(10, 15) * np.sin(2 * np.pi * t / rng.uniform(10, 15))
+    series: Float64 = 30 + 2 * rng.uniform(-3, 3, size=SYNTHETIC_CONTROL_LENGTH)
     sign = 1 if kind in (3, 5) else -1
-    if kind in (3, 4):
-        return series + sign * rng.uniform(0.2, 0.5) * t
-    if kind in (5, 6):
+    if kind == 2:
+        series += rng.uniform(10, 15) * np.sin(2 * np.pi * t / rng.uniform(10, 15))
+    elif kind in (3, 4):
+        series += sign * rng.uniform(0.2, 0.5) * t
+    elif kind in (5, 6):
         moment = rng.uniform(SYNTHETIC_CONTROL_LENGTH / 3, 2 * SYNTHETIC_CONTROL_LENGTH / 3)
-        return series + sign * rng.uniform(7.5, 20) * (t >= moment)
+        series += sign * rng.uniform(7.5, 20) * (t >= moment)
     return series
 
 

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from quire.errors import DataError, InvalidSample, Where
 
-from .collection import Case, Float64, OnError, SeriesCollection, collect, normal_label, without_padding
+from .collection import Case, Float64, SeriesCollection, collect, normal_label, without_padding
 from .text import parse_numbers, read_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from quire.dataset import OnError
 
 _ATTRIBUTE = re.compile(r"@attribute\s+(?P<name>'[^']*'|\"[^\"]*\"|[^\s{]+)\s*(?P<type>.+)", re.IGNORECASE)
 _RELATIONAL_ROW = re.compile(r"(?P<quote>['\"])(?P<cell>.*?)(?P=quote)\s*(,\s*(?P<label>.+))?")
@@ -53,7 +56,8 @@ def load_arff(path: str | Path, *, on_error: OnError = "raise") -> SeriesCollect
 
 def _read_header(path: Path) -> tuple[_Header, Iterator[tuple[int, str]]]:
     lines = iter([(number, line.strip()) for number, line in read_lines(path) if not line.lstrip().startswith("%")])
-    length, open_relation, relational, classes = 0, "", False, ()
+    length, open_relation, relational = 0, "", False
+    classes: tuple[str, ...] = ()
     for number, line in lines:
         where = Where(file=path, line=number)
         keyword = line.split()[0].lower()

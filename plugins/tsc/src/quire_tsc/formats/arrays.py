@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+
 from quire.errors import DataError, InvalidSample, Where
 
-from .collection import Case, OnError, SeriesCollection, collect, normal_label, without_padding
+from .collection import Case, SeriesCollection, collect, normal_label, without_padding
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from quire.dataset import OnError
 
 Layout = Literal["NCT", "NTC"]
 Split = Literal["train", "test"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
 from quire.dataset import OnError, skipping
 from quire.errors import DataError, InvalidSample, Where
 
@@ -55,7 +56,7 @@ class SeriesCollection:
     @property
     def n_channels(self) -> int:
         """The number of channels, the same in every series."""
-        return self.series[0].shape[0]
+        return len(self.series[0])
 
 
 def normal_label(text: str, where: Where) -> str:

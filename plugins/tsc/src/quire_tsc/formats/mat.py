@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from quire.errors import DataError, InvalidSample, Where
 
 from .arrays import Split, array_label
-from .collection import Case, OnError, SeriesCollection, collect
+from .collection import Case, SeriesCollection, collect
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from quire.dataset import OnError
 
 
 def load_mts_mat(path: str | Path, *, split: Split = "train", on_error: OnError = "raise") -> SeriesCollection:

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from quire.dataset import skipping
 from quire.errors import DataError, InvalidSample, Where, nearest
 
-from .collection import Case, OnError, SeriesCollection, collect, normal_label, without_padding
+from .collection import Case, SeriesCollection, collect, normal_label, without_padding
 from .text import ID_NAMES, LABEL_NAMES, parse_numbers, read_lines, require_increasing, sniff_separator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from quire.dataset import OnError
 
 _LONG_COLUMNS = ("case_id", "time", "value")
 

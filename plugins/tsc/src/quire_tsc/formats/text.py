@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from quire.errors import DataError, InvalidSample, Where
 
 from .collection import MISSING_TOKENS, NUMBER, Float64

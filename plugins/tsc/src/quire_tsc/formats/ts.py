@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from quire.errors import ConfigError, DataError, InvalidSample, Where, nearest
 from quire.storage import atomic_file
 
-from .collection import Case, Float32, Float64, OnError, SeriesCollection, collect, normal_label
+from .collection import Case, Float32, Float64, SeriesCollection, collect, normal_label
 from .text import parse_numbers, read_lines, require_increasing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from quire.dataset import OnError
 
 _KEYS = {
     "problemname", "timestamps", "missing", "univariate", "dimensions", "equallength", "serieslength", "classlabel",

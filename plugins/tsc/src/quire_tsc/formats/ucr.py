@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 from quire.errors import DataError, InvalidSample, Where
 
-from .collection import MISSING_TOKENS, NUMBER, Case, OnError, SeriesCollection, collect, normal_label, without_padding
+from .collection import MISSING_TOKENS, NUMBER, Case, SeriesCollection, collect, normal_label, without_padding
 from .text import is_header, parse_numbers, read_lines, sniff_separator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from quire.dataset import OnError
+
+_VALUES_IN_LETTERS = MISSING_TOKENS | {"inf", "infinity"}
 _Line = tuple[int, list[str]]  # its number from 1, its cells
 
 
@@ -70,7 +73,7 @@ def _refuse_label_at_the_end(path: Path, rows: Sequence[_Line]) -> None:
     """Refuse words in the whole last column, or integers there beside fractions in the first."""
     first = [cells[0].strip() for _, cells in rows]
     last = [cells[-1].strip() for _, cells in rows]
-    words = all(cell.lower() not in MISSING_TOKENS and not NUMBER.fullmatch(cell) for cell in last)
+    words = all(cell[:1].isalpha() and cell.lower() not in _VALUES_IN_LETTERS for cell in last)
     fractions = any(NUMBER.fullmatch(cell) and not float(cell).is_integer() for cell in first)
     integers = all(NUMBER.fullmatch(cell) and float(cell).is_integer() for cell in last)
     if len(rows[0][1]) > 1 and (words or (fractions and integers)):

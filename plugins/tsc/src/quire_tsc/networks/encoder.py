@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from torch import nn
+
 from quire_tsc.networks.layers import ChannelInstanceNorm, SameConv1d, SampleInstanceNorm, reset_parameters
 from quire_tsc.networks.network import Network
-from torch import nn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,7 +16,7 @@ Norm = Literal["sample", "channel"]
 
 
 class Encoder(Network):
-    """Three convolutions with instance norm, then half of the channels weighs the other half (review, sec. 3.2.4).
+    """Three convolutions with instance norm, then half of the channels weighs the other half (Ismail Fawaz et al., 2019).
 
     norm: "sample" normalises over time and channels together (the paper's code), "channel" each channel over time.
     attention_axis: the axis over which the weights sum to 1: "channel" (the paper's code) or "time".
@@ -32,7 +33,7 @@ class Encoder(Network):
         norm: Norm = "sample",
         attention_axis: Literal["channel", "time"] = "channel",
     ) -> None:
-        super().__init__(length)
+        super().__init__(channels, length, classes)
         self.convolutions = nn.Sequential(
             *_block(channels, 128, 5, norm),
             nn.MaxPool1d(2),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from torch import nn
+
 from quire_tsc.networks.layers import ConvNorm, reset_parameters
 from quire_tsc.networks.network import PooledNetwork
-from torch import nn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class FCN(PooledNetwork):
-    """Convolution, batch normalisation and ReLU, three times; global average pooling (review, sec. 3.2.2)."""
+    """Convolution, batch normalisation and ReLU, three times; global average pooling (Ismail Fawaz et al., 2019)."""
 
     def __init__(
         self,
@@ -27,7 +28,7 @@ class FCN(PooledNetwork):
         filters: Sequence[int] = (128, 256, 128),
         kernels: Sequence[int] = (8, 5, 3),
     ) -> None:
-        super().__init__(length)
+        super().__init__(channels, length, classes)
         widths = pairwise((channels, *filters))
         self.blocks = nn.ModuleList(
             ConvNorm(inputs, outputs, kernel) for (inputs, outputs), kernel in zip(widths, kernels, strict=True)

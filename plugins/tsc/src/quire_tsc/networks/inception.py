@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
+from torch import nn
+
 from quire_tsc.networks.layers import BatchNorm, ConvNorm, SameConv1d, ZeroOutside, reset_parameters, zero_outside
 from quire_tsc.networks.network import PooledNetwork
-from torch import nn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,7 @@ class InceptionModule(nn.Module):
 
 
 class Inception(PooledNetwork):
-    """Six inception modules with a shortcut around every three, global average pooling (InceptionTime, sec. 3).
+    """Six inception modules with a shortcut around every three, global average pooling (InceptionTime, 2020).
 
     kernel_size: the widest kernel, the others are a half and a quarter of it; bottleneck_min_channels: a module on
     more channels than this begins with a bottleneck of `bottleneck` channels, None for no bottleneck anywhere.
@@ -56,7 +57,7 @@ class Inception(PooledNetwork):
         bottleneck_min_channels: int = 1,
         residual: bool = True,
     ) -> None:
-        super().__init__(length)
+        super().__init__(channels, length, classes)
         width = 4 * filters
         kernels = [max(1, kernel_size // divisor) for divisor in (1, 2, 4)]
         inputs = [channels] + [width] * (depth - 1)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from torch import nn
+
 from quire_tsc.networks.layers import conv1d, reset_parameters
 from quire_tsc.networks.network import Network
-from torch import nn
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class MCDCNN(Network):
-    """Two convolutions for each channel on its own, joined by a dense layer of 732 units (review, sec. 3.2.7).
+    """Two convolutions for each channel on its own, joined by a dense layer of 732 units (Ismail Fawaz et al., 2019).
 
     Grouped convolutions compute all channels' branches at once. Series under 60 time steps are same-padded.
     """
@@ -21,7 +22,7 @@ class MCDCNN(Network):
     minimum_length: ClassVar[int] = 4
 
     def __init__(self, channels: int, length: int, classes: int) -> None:
-        super().__init__(length)
+        super().__init__(channels, length, classes)
         same = length < 60
         shorter = 0 if same else 4
         pooled = ((length - shorter) // 2 - shorter) // 2

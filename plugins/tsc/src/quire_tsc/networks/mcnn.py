@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F
+from torch import nn
+
 from quire_tsc.augment import branch_inputs, branch_lengths
 from quire_tsc.networks.layers import SameConv1d, reset_parameters
 from quire_tsc.networks.network import Network
-from torch import nn
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class MCNN(Network):
-    """One convolution per scale of a slice, pooled to the same length and joined (review, sec. 3.2.5).
+    """One convolution per scale of a slice, pooled to the same length and joined (Ismail Fawaz et al., 2019).
 
     length: of a slice (augment.mcnn_slicing); series_length: of the whole series, which the kernel width
     int(filter_size * series_length) follows. A slice must have at least pool_factor time steps.
@@ -35,7 +36,7 @@ class MCNN(Network):
         series_length: int | None = None,
         filters: int = 256,
     ) -> None:
-        super().__init__(length, minimum=pool_factor)
+        super().__init__(channels, length, classes, minimum=pool_factor)
         self.pool_factor = pool_factor
         kernel = max(1, int(filter_size * (series_length or length)))
         scales = len(branch_lengths(length, pool_factor))

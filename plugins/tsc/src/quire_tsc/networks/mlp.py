@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from torch import nn
+
 from quire_tsc.networks.layers import reset_parameters
 from quire_tsc.networks.network import Network
-from torch import nn
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class MLP(Network):
-    """Three dense layers of 500 ReLU units with dropout 0.1, 0.2, 0.2, 0.3 (review, sec. 3.2.1)."""
+    """Three dense layers of 500 ReLU units with dropout 0.1, 0.2, 0.2, 0.3 (Ismail Fawaz et al., 2019)."""
 
     def __init__(self, channels: int, length: int, classes: int, *, units: int = 500) -> None:
-        super().__init__(length)
+        super().__init__(channels, length, classes)
         self.hidden = nn.Sequential(
             nn.Flatten(),
             nn.Dropout(0.1),

@@ -6,9 +6,10 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 import torch.nn.functional as F
+from torch import nn
+
 from quire_tsc.lengths import require_length
 from quire_tsc.networks.layers import masked_mean
-from torch import nn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,16 +19,18 @@ class Network(nn.Module, ABC):
     """A classifier of series: logits = head(embed(x)).
 
     x float32 [n, channels, length]; mask bool [n, length], True where a series has values (x must be 0 elsewhere).
-    Networks of fixed length take the zeros as values and leave the mask aside.
+    Networks of fixed length take the zeros as values and leave the mask aside. channels, length, classes: what it was
+    built for; length is a slice's for networks of slices.
     A series shorter than `minimum_length` raises quire.errors.DataError at construction.
     """
 
     minimum_length: ClassVar[int] = 1
     head: nn.Linear
 
-    def __init__(self, length: int, *, minimum: int | None = None) -> None:
+    def __init__(self, channels: int, length: int, classes: int, *, minimum: int | None = None) -> None:
         super().__init__()
         require_length(type(self).__name__, length, minimum or self.minimum_length)
+        self.channels, self.length, self.classes = channels, length, classes
 
     @abstractmethod
     def embed(self, x: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from torch import nn
+
 from quire_tsc.networks.layers import BatchNorm, ConvNorm, reset_parameters
 from quire_tsc.networks.network import PooledNetwork
-from torch import nn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,13 +32,13 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(PooledNetwork):
-    """Three residual blocks, global average pooling (review, sec. 3.2.3).
+    """Three residual blocks, global average pooling (Ismail Fawaz et al., 2019).
 
     The last block does not change the width, so that its shortcut is normalised and not projected.
     """
 
     def __init__(self, channels: int, length: int, classes: int, *, filters: int = 64) -> None:
-        super().__init__(length)
+        super().__init__(channels, length, classes)
         self.blocks = nn.ModuleList(
             [
                 ResidualBlock(channels, filters, project=True),

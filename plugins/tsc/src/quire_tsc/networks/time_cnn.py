@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 import torch.nn.functional as F
+from torch import nn
+
 from quire_tsc.networks.layers import conv1d, reset_parameters
 from quire_tsc.networks.network import Network
-from torch import nn
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class TimeCNN(Network):
-    """Two convolutions with sigmoids and average pooling; one sigmoid output per class (review, sec. 3.2.8).
+    """Two convolutions with sigmoids and average pooling; one sigmoid output per class (Ismail Fawaz et al., 2019).
 
     The logits are the outputs before the sigmoid. The loss is the mean over cases and classes of
     (sigmoid(logit) - one-hot)^2; probabilities are the sigmoids divided by their sum. Series under 60 time steps are
@@ -24,7 +25,7 @@ class TimeCNN(Network):
     minimum_length: ClassVar[int] = 9
 
     def __init__(self, channels: int, length: int, classes: int) -> None:
-        super().__init__(length)
+        super().__init__(channels, length, classes)
         same = length < 60
         shorter = 0 if same else 6
         pooled = ((length - shorter) // 3 - shorter) // 3

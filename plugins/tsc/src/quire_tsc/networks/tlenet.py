@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from torch import nn
+
 from quire_tsc.augment import SHORTEST_TLENET_SLICE
 from quire_tsc.networks.layers import SameConv1d, reset_parameters
 from quire_tsc.networks.network import Network
-from torch import nn
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class TLeNet(Network):
-    """Two convolutions and a dense layer on a slice of the series (review, sec. 3.2.6).
+    """Two convolutions and a dense layer on a slice of the series (Ismail Fawaz et al., 2019).
 
     length: of a slice (augment.tlenet_slicing).
     """
@@ -22,7 +23,7 @@ class TLeNet(Network):
     minimum_length: ClassVar[int] = SHORTEST_TLENET_SLICE
 
     def __init__(self, channels: int, length: int, classes: int) -> None:
-        super().__init__(length)
+        super().__init__(channels, length, classes)
         self.hidden = nn.Sequential(
             SameConv1d(channels, 5, 5),
             nn.ReLU(),

@@ -1,0 +1,1 @@
+"""A small classifier of points, for tests of quire-core."""

@@ -1,0 +1,466 @@
+"""tsc: a classifier of time series, by any of the review's networks, InceptionTime or MiniRocket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from quire.dataset import Dataset, Subset, stratified_split
+from quire.errors import ConfigError, DataError, Where
+from quire.model import Classifier, Demo, Embedder, Explainer, Explanation
+from quire.task import SERIES_CLASSIFICATION
+from quire.training import ByCount, Every, NeuralModel, Phase, Selection
+from quire_tsc.augment import Slicing, aggregate, mcnn_slicing, tlenet_slicing, vote_error
+from quire_tsc.cam import class_activation_map, plot_class_activation_maps
+from quire_tsc.config import Recipe, TSCConfig, batch_size, recipe_of
+from quire_tsc.fold import fold_batchnorm
+from quire_tsc.minirocket import MiniRocketClassifier, fit_minirocket_classifier
+from quire_tsc.networks import NETWORKS, Network, PooledNetwork
+from quire_tsc.preprocess import Preprocessing
+from quire_tsc.recalibrate import recalibrate_batchnorm
+from quire_tsc.training import UpdatePatience, optimization
+from quire_tsc.twiesn import TWIESN, fit_twiesn
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from quire.modality import Sample
+    from quire.run import Run
+    from quire.runtime import Runtime
+
+Batch = dict[str, Tensor | None]
+POOLED = ("fcn", "resnet", "inception", "inception_time")
+SLICED = ("mcnn", "tlenet")
+CLOSED_FORM = ("twiesn", "minirocket")
+SLICES_AT_ONCE = 4096
+
+
+class Members(nn.Module):
+    """Networks that are trained one after the other: an ensemble, or the points of a grid."""
+
+    def __init__(self, members: Sequence[Network]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def __iter__(self) -> Iterator[Network]:
+        return (cast("Network", member) for member in self.members)
+
+
+class TSC(NeuralModel, Classifier, Embedder, Explainer):
+    """Time-series classification (Ismail Fawaz et al., DMKD 2019; InceptionTime, DMKD 2020).
+
+    Samples: "series" float32 [channels, length], NaN = missing; "target" the class as text. Series of other lengths
+    and missing values are dealt with as the configuration says; what that needs is learned from the training series.
+    """
+
+    Config = TSCConfig
+    config: TSCConfig
+    task = SERIES_CLASSIFICATION
+    demo = Demo(
+        dataset="time-series",
+        settings={"architecture": "fcn", "n_epochs": 40},
+        inputs=lambda data: sorted(data.glob("*_TEST.*"))[:1],
+    )
+
+    def __init__(self, config: TSCConfig | None = None, *, runtime: Runtime | None = None) -> None:
+        super().__init__(config, runtime=runtime)
+        self._closed_form: TWIESN | MiniRocketClassifier | None = None
+        self._folded: list[Network] | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes of the training data; integers in numeric order."""
+        return tuple(self.facts["labels"])
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What is done to series before the network, fitted on the training series."""
+        return Preprocessing.from_json(self.facts["preprocessing"])
+
+    @property
+    def can_explain(self) -> bool:
+        """Class activation maps exist for networks that end in global average pooling."""
+        return self.config.architecture in POOLED
+
+    def place(self) -> None:
+        """Move the network; the folded copy is made anew."""
+        self._folded = None
+        super().place()
+
+    def study(self, train: Dataset) -> dict[str, Any]:
+        """Labels, channels, length, number of cases, and the fitted preprocessing."""
+        if len(train.labels) < 2:
+            raise DataError(f"{train.name} has one class, {train.labels}, and nothing to tell it from")
+        config = self.config
+        preprocessing = Preprocessing.fit(
+            [train[index]["series"] for index in range(len(train))],
+            normalize=config.normalize,
+            unequal=config.unequal,
+            interpolation=config.interpolation,
+            missing=config.missing,
+        )
+        counts = np.bincount([train.labels.index(str(train.target(i))) for i in range(len(train))])
+        return {
+            "labels": list(train.labels),
+            "counts": counts.tolist(),
+            "preprocessing": preprocessing.to_json(),
+        }
+
+    # -- networks
+
+    def build(self) -> nn.Module:
+        """The configured network; several for an ensemble or, before its choice, MCNN's grid."""
+        options = self.config.inception
+        match self.config.architecture:
+            case "mcnn" if "mcnn" not in self.facts:
+                return Members([self._mcnn(*point) for point in self._grid()])
+            case "mcnn":
+                return self._mcnn(**self.facts["mcnn"])
+            case "inception_time":
+                return Members([self._inception() for _ in range(options.n_ensemble)])
+            case "inception":
+                return self._inception()
+            case "encoder":
+                return self._new("encoder", **self.config.encoder.model_dump())
+            case "tlenet":
+                return self._new("tlenet", length=self._slicing().size)
+            case name:
+                return self._new(name)
+
+    def _new(self, name: str, **options: Any) -> Network:
+        fitted = self.preprocessing
+        shape = {"channels": fitted.channels, "length": fitted.length, "classes": len(self.labels)}
+        return NETWORKS[name](**{**shape, **options})
+
+    def _inception(self) -> Network:
+        return self._new("inception", **self.config.inception.model_dump(exclude={"n_ensemble"}))
+
+    def _mcnn(self, pool_factor: int, filter_size: float) -> Network:
+        return self._new(
+            "mcnn",
+            length=self._slicing().size,
+            series_length=self.preprocessing.length,
+            pool_factor=pool_factor,
+            filter_size=filter_size,
+        )
+
+    def _grid(self) -> list[tuple[int, float]]:
+        options = self.config.mcnn
+        return [(pool, size) for pool in options.pool_factors for size in options.filter_sizes]
+
+    def _slicing(self) -> Slicing:
+        length = self.preprocessing.length
+        if self.config.architecture == "mcnn":
+            return mcnn_slicing(length)
+        return tlenet_slicing(length, sum(self.facts["counts"]))
+
+    def _networks(self) -> list[Network]:
+        """The networks whose answers are averaged, folded for inference."""
+        if self._folded is None:
+            network = self.network
+            members = list(network) if isinstance(network, Members) else [cast("Network", network)]
+            self._folded = [fold_batchnorm(member) for member in members]
+        return self._folded
+
+    # -- training
+
+    def fit(
+        self,
+        train: Dataset,
+        validation: Dataset | None = None,
+        *,
+        runtime: Runtime | None = None,
+        run: Run | None = None,
+    ) -> Self:
+        """Train as the recipe says; see Model.fit. A part of `train` is held out where selection needs it."""
+        self._folded = None
+        if self.config.architecture in CLOSED_FORM:
+            return self._fit_closed_form(train, runtime or self.runtime)
+        recipe = recipe_of(self.config)
+        if recipe.select == "val_loss" and validation is None:
+            train, validation = self._hold_out(train, recipe, (runtime or self.runtime).seed)
+        if validation is not None:
+            self._check_labels(train, validation)
+        self._selects_on_validation = recipe.select == "val_loss" and validation is not None
+        super().fit(train, validation, runtime=runtime, run=run)
+        if self.config.architecture == "mcnn":
+            self._choose(validation)
+        return self
+
+    def _hold_out(self, train: Dataset, recipe: Recipe, seed: int) -> tuple[Dataset, Dataset | None]:
+        """A part for selection, with every class in both; without one where a class has a single case.
+
+        Raises DataError in that case if the user asked for the selection.
+        """
+        targets = [str(train.target(index)) for index in range(len(train))]
+        single = [label for label in train.labels if targets.count(label) == 1]
+        if single:
+            if self.config.select == "val_loss":
+                raise DataError(
+                    f"class {single[0]!r} has one case, and selection by validation needs two of every class",
+                    where=Where(field="select"),
+                    remedy="Use select=train_loss, or give a validation split with --validation.",
+                )
+            return train, None
+        kept, held = stratified_split(targets, recipe.held_out, seed)
+        return Subset(train, kept.tolist()), Subset(train, held.tolist(), split="validation")
+
+    def _check_labels(self, train: Dataset, validation: Dataset) -> None:
+        unseen = sorted(set(validation.labels) - set(train.labels))
+        if unseen:
+            raise DataError(f"the validation split has classes that training does not: {', '.join(unseen)}")
+
+    def phases(self, train: Dataset) -> list[Phase]:
+        """One phase, or one per member."""
+        recipe = recipe_of(self.config)
+        network = self.network
+        if not isinstance(network, Members):
+            return [self._phase("train", "network", cast("Network", network), recipe, train)]
+        return [
+            self._phase(f"network {number + 1}", f"network.members.{number}", member, recipe, train)
+            for number, member in enumerate(network)
+        ]
+
+    def _phase(self, name: str, path: str, network: Network, recipe: Recipe, train: Dataset) -> Phase:
+        validated = self._selects_on_validation
+        selection = Selection("val_loss" if validated else "loss", ties="last" if validated else "first")
+        mcnn = self.config.architecture == "mcnn" and validated
+        return Phase(
+            name=name,
+            trains=path,
+            optimizers=lambda modules, runtime: [optimization(recipe, network, runtime)],
+            sampler=self._sampler(recipe, len(train)),
+            step=partial(self._losses, network),
+            epochs=recipe.epochs,
+            select=None if recipe.select == "last" else selection,
+            patience=self.config.early_stopping_patience,
+            observers={"update-patience": UpdatePatience(name)} if mcnn else {},
+            max_seconds=self.config.max_seconds,
+            report=Every(epochs=1),
+        )
+
+    def _sampler(self, recipe: Recipe, cases: int) -> ByCount:
+        seed = self.runtime.seed
+        if self.config.architecture not in SLICED:
+            return ByCount(cases, batch_size(recipe, cases), seed)
+        slices = cases * self._slices_per_series()
+        if self.config.architecture == "tlenet":
+            return ByCount(slices, batch_size(recipe, cases), seed)
+        chosen = self.config.mcnn.shuffle
+        shuffle = chosen if chosen is not None else self.config.recipe == "fast"
+        return ByCount(slices, recipe.batch or mcnn_batch(slices), seed, shuffle=shuffle)
+
+    def _slices_per_series(self) -> int:
+        fitted = self.preprocessing
+        return self._slicing().slices(torch.zeros(1, 1, fitted.length)).per_series
+
+    def loader(
+        self, dataset: Dataset, *, training: bool
+    ) -> Callable[[Sequence[int], np.random.Generator | None], Batch]:
+        """The whole set, preprocessed once and held on the device; in training mcnn and tlenet draw from its slices."""
+        whole = self.collate([dataset[index] for index in range(len(dataset))])
+        x, y, mask = (self.runtime.move(whole[name]) for name in ("x", "y", "mask"))
+        if training and self.config.architecture in SLICED:
+            slices = self._slicing().slices(x)
+
+            def load_slices(indices: Sequence[int], rng: np.random.Generator | None) -> Batch:
+                chosen = torch.as_tensor(indices, device=x.device)
+                return {"x": slices.take(chosen), "y": y[slices.series(chosen)], "mask": None}
+
+            return load_slices
+
+        def load(indices: Sequence[int], rng: np.random.Generator | None) -> Batch:
+            chosen = torch.as_tensor(indices, device=x.device)
+            return {"x": x[chosen], "y": y[chosen], "mask": mask[chosen] if mask is not None else None}
+
+        return load
+
+    def collate(self, samples: Sequence[Sample], rng: np.random.Generator | None = None) -> Batch:
+        """x float32 [n, channels, length], mask bool [n, length] or None, and y int64 [n] where there are targets."""
+        ids = [str(sample.get("id", number)) for number, sample in enumerate(samples)]
+        x, mask = self.preprocessing.apply(
+            [sample["series"] for sample in samples], ids=ids, any_length=self.config.architecture in POOLED
+        )
+        batch: Batch = {"x": torch.from_numpy(x), "mask": torch.from_numpy(mask) if mask is not None else None}
+        if all("target" in sample for sample in samples):
+            columns = {label: column for column, label in enumerate(self.labels)}
+            batch["y"] = torch.tensor([columns.get(str(sample["target"]), -1) for sample in samples])
+        return batch
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """Loss and accuracy of a single network; the phases of several have steps of their own."""
+        return self._losses(cast("Network", self.network), batch)
+
+    def _losses(self, network: Network, batch: Batch) -> dict[str, Tensor]:
+        target = cast("Tensor", batch["y"])
+        logits = network(batch["x"], batch["mask"])
+        correct = (logits.detach().argmax(dim=1) == target).float().mean()
+        return {"loss": network.loss(logits, target, self._class_weight(target.device)), "accuracy": correct}
+
+    def _class_weight(self, device: torch.device) -> Tensor | None:
+        if self.config.class_weight is None:
+            return None
+        counts = torch.tensor(self.facts["counts"], dtype=torch.float32, device=device)
+        return counts.sum() / (len(counts) * counts)
+
+    def validate(self, phase: Phase, batches: Iterator[tuple[Any, int]]) -> dict[str, float]:
+        """Loss and accuracy; for sliced series the vote's error (mcnn's measure) and accuracy."""
+        if self.config.architecture not in SLICED:
+            return super().validate(phase, batches)
+        network = cast("Network", self._phase_network(phase))
+        errors, correct, samples = 0.0, 0.0, 0
+        for batch, count in batches:
+            shares = self._sliced_probabilities(network, batch["x"], "vote")
+            errors += vote_error(shares, batch["y"]) * count
+            correct += float((shares.argmax(dim=1) == batch["y"]).sum())
+            samples += count
+        return {"loss": errors / samples, "accuracy": correct / samples}
+
+    def _phase_network(self, phase: Phase) -> nn.Module:
+        return self.network.get_submodule(phase.trains.partition(".")[2])
+
+    def settle(self, phase: Phase, batches: Callable[[], Iterator[Batch]]) -> None:
+        """Recompute batch-norm statistics over the training set, if the recipe says so (sec. 3.5)."""
+        recalibrate = self.config.recalibrate_bn
+        if recalibrate if recalibrate is not None else self.config.recipe == "fast":
+            network = cast("Network", self._phase_network(phase))
+            recalibrate_batchnorm(network, lambda: ((batch["x"], batch["mask"]) for batch in batches()))  # type: ignore[misc]
+
+    def _choose(self, validation: Dataset | None) -> None:
+        """Keep the grid point of the lowest validation error, the first of equals; without validation the first one."""
+        errors = [0.0]
+        if validation is not None:
+            whole = self.runtime.move(self.collate([validation[index] for index in range(len(validation))]))
+            members = cast("Members", self.network)
+            errors = [
+                vote_error(self._sliced_probabilities(member.eval(), whole["x"], "vote"), whole["y"])
+                for member in members
+            ]
+        winner = int(np.argmin(errors))
+        pool_factor, filter_size = self._grid()[winner]
+        self.facts["mcnn"] = {"pool_factor": pool_factor, "filter_size": filter_size}
+        self._network = self.network.get_submodule(f"members.{winner}")
+
+    def _fit_closed_form(self, train: Dataset, runtime: Runtime) -> Self:
+        self.runtime = runtime
+        self.facts = self.study(train)
+        runtime.begin()
+        batch = self.collate([train[index] for index in range(len(train))])
+        x, y = cast("Tensor", batch["x"]), cast("Tensor", batch["y"]).numpy()
+        if self.config.architecture == "twiesn":
+            chosen = self.config.twiesn.refit
+            refit = chosen if chosen is not None else self.config.recipe == "fast"
+            self._closed_form = fit_twiesn(x.numpy(), y, len(self.labels), seed=runtime.seed, refit=refit)
+        else:
+            options = self.config.minirocket
+            self._closed_form = fit_minirocket_classifier(
+                x, y, len(self.labels), head=options.head, features=options.features, seed=runtime.seed
+            )
+        return self
+
+    # -- prediction
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Probabilities [n, classes], the mean over the members of an ensemble."""
+        x, mask = cast("Tensor", batch["x"]), batch["mask"]
+        if self.config.architecture in SLICED:
+            (network,) = self._networks()
+            return self._sliced_probabilities(network, x, self.config.aggregate)
+        return torch.stack([network.probabilities(network(x, mask)) for network in self._networks()]).mean(dim=0)
+
+    def _sliced_probabilities(self, network: Network, x: Tensor, rule: Any) -> Tensor:
+        """One distribution per series [n, classes] from those of its slices, computed in pieces that fit."""
+        slices = self._slicing().slices(x)
+        with torch.no_grad():
+            parts = [
+                network.probabilities(network(slices.take(index)))
+                for index in torch.split(torch.arange(len(slices), device=x.device), SLICES_AT_ONCE)
+            ]
+        return aggregate(torch.cat(parts).view(len(x), slices.per_series, -1), rule)
+
+    def predict_proba(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
+        """Probabilities float32 [n, classes], columns in the order of `labels`."""
+        if self._closed_form is None:
+            return self.outputs(samples).numpy()
+        x = cast("Tensor", self.collate(samples)["x"])
+        if isinstance(self._closed_form, TWIESN):
+            return self._closed_form.predict_proba(x.numpy())
+        return self._closed_form.predict_proba(x)
+
+    def embed(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
+        """The vector before the last layer, float32 [n, dim]; of an ensemble, those of its members side by side.
+
+        For mcnn and tlenet it is the mean over a series' slices. ConfigError for twiesn and minirocket.
+        """
+        if self._closed_form is not None:
+            raise ConfigError(f"{self.config.architecture} has no embedding", remedy="Train one of the networks.")
+        batch = self.runtime.move(self.collate(samples))
+        with torch.inference_mode():
+            parts = [self._embedded(network, batch) for network in self._networks()]
+        return torch.cat(parts, dim=1).float().cpu().numpy()
+
+    def _embedded(self, network: Network, batch: Batch) -> Tensor:
+        x = cast("Tensor", batch["x"])
+        if self.config.architecture not in SLICED:
+            return network.embed(x, batch["mask"])
+        slices = self._slicing().slices(x)
+        pieces = torch.split(torch.arange(len(slices), device=x.device), SLICES_AT_ONCE)
+        parts = [network.embed(slices.take(index)) for index in pieces]
+        return torch.cat(parts).view(len(x), slices.per_series, -1).mean(dim=1)
+
+    def class_activation_maps(self, samples: Sequence[Sample]) -> list[NDArray[np.float32]]:
+        """CAM_c(t) of every class, float32 [classes, length] per sample (sec. 5.1); an ensemble's is its mean.
+
+        ConfigError for a network that does not end in global average pooling.
+        """
+        if not self.can_explain:
+            raise ConfigError(
+                f"{self.config.architecture} has no class activation map",
+                remedy="Train architecture=fcn, resnet, inception or inception_time.",
+            )
+        batch = self.runtime.move(self.collate(samples))
+        networks = [cast("PooledNetwork", network) for network in self._networks()]
+        maps = torch.stack([class_activation_map(network, batch["x"], batch["mask"]) for network in networks]).mean(0)
+        mask = batch["mask"]
+        lengths = mask.sum(dim=1).tolist() if mask is not None else [maps.shape[2]] * len(maps)
+        return [one[:, :length].cpu().numpy() for one, length in zip(maps, lengths, strict=True)]
+
+    def explain(self, samples: Sequence[Sample]) -> Iterator[Explanation]:
+        """The series, coloured by the activation map of its predicted class."""
+        maps = self.class_activation_maps(samples)
+        batch = self.collate(samples)
+        for number, (sample, label) in enumerate(zip(samples, self.predict(samples), strict=True)):
+            heat = maps[number][self.labels.index(label)]
+            series = cast("Tensor", batch["x"])[number, :, : len(heat)].numpy()
+            identifier = str(sample.get("id", number))
+            figure = plot_class_activation_maps([series], [heat], titles=[f"{identifier}: predicted {label}"])
+            yield Explanation(identifier, figure, {"cam": maps[number]})
+
+    # -- state
+
+    def state(self) -> dict[str, Any]:
+        """The facts, and the network's tensors or the closed form's arrays."""
+        if self._closed_form is None:
+            return super().state()
+        return {"facts": self.facts, "closed_form": self._closed_form.to_arrays()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of `state`."""
+        self._folded = None
+        if "closed_form" not in state:
+            super().restore(state)
+            return
+        self.facts = state["facts"]
+        kind = TWIESN if self.config.architecture == "twiesn" else MiniRocketClassifier
+        self._closed_form = kind.from_arrays(state["closed_form"])
+
+
+def mcnn_batch(slices: int) -> int:
+    """MCNN's batch: ten a pass, or more where ten would be larger than 256 slices (sec. 3.2)."""
+    batches = slices // 256 if slices // 10 > 256 else 10
+    return max(1, slices // batches)
