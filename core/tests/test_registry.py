@@ -368,16 +368,21 @@ def test_a_damaged_installation_is_left_out_and_hurts_no_other(tmp_path: Path) -
     environment = Environment(tmp_path)
     points = {"quire.models": {"whole": "quire_whole:Model"}}
     environment.install(Package("quire-whole", points, {"quire_whole.py": "class Model: pass"}))
-    for name, line in [("garbage", "garbage"), ("nameless", "wreck = wreck:Model")]:
+    sound = "Metadata-Version: 2.1\nName: {}\nVersion: 1.0\n"
+    for name, line, metadata in [
+        ("garbled", "garbled", sound),
+        ("demanding", "demanding = wreck:Model", sound + "Requires-Dist: quire-core =! 1\n"),
+        ("nameless", "nameless = wreck:Model", ""),
+    ]:
         wreck = environment.target / f"{name}-1.0.dist-info"
         wreck.mkdir()
         (wreck / "entry_points.txt").write_text(f"[quire.models]\n{line}\n")
-        if name == "garbage":
-            (wreck / "METADATA").write_text("Metadata-Version: 2.1\nName: garbage\nVersion: 1.0\n")
+        if metadata:
+            (wreck / "METADATA").write_text(metadata.format(name))
     names, found = environment.ask("registry.names('model')", "registry.get('whole').__name__")
     assert found == "Model"
     assert "whole" in names
-    assert not {"garbage", "wreck"} & set(names)
+    assert not {"garbled", "demanding", "nameless"} & set(names)
 
 
 def test_the_package_offers_what_it_says() -> None:

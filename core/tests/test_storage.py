@@ -799,6 +799,15 @@ def test_trees_are_put_together_again(tmp_path_factory: pytest.TempPathFactory, 
     assert alike(storage.load_tree(path), tree)
 
 
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+def test_complex_tensors_can_be_used_wherever_they_lie_in_the_file(tmp_path: Path, dtype: torch.dtype) -> None:
+    tensor = torch.arange(5).to(dtype)
+    for length in range(16):  # of the header
+        storage.save_tree(tmp_path / "x", {"k" * length: tensor})
+        (found,) = storage.load_tree(tmp_path / "x").values()
+        assert torch.equal(found * found, tensor * tensor)
+
+
 def test_tensors_that_share_memory(tmp_path: Path) -> None:
     base = torch.arange(12.0).reshape(3, 4)
     tree = {"tied": [base, base.detach()], "rows": base[1:], "flat": base.view(-1), "step": base[0, 0]}

@@ -164,16 +164,14 @@ def _installed() -> Iterator[Description]:
             continue
         metadata = distribution.metadata
         try:
-            project, points = _normal(metadata["Name"]), distribution.entry_points
+            project = _normal(metadata["Name"])
+            offered = [_describe(point, metadata) for point in distribution.entry_points if point.group in _KINDS]
         except (KeyError, TypeError, ValueError):
             log.warning("a package in %s is damaged and left out; install it again", distribution.locate_file(""))
             continue
-        if project in seen:  # another copy, further down on sys.path: what Python would not import
-            continue
-        seen.add(project)
-        for point in points:
-            if point.group in _KINDS:
-                yield _describe(point, metadata)
+        if project not in seen:  # else a copy further down on sys.path, which Python would not import
+            seen.add(project)
+            yield from offered
 
 
 def _describe(point: EntryPoint, metadata: PackageMetadata) -> Description:

@@ -408,8 +408,10 @@ class FeatureCache:
     def _open_shard(self) -> str:
         """The name of the shard that was written last, or of a new one if that is full. A name is never used again."""
         last = next(reversed(self._index.values()), None)
-        if last is not None and (self.folder / last["shard"]).stat().st_size < self.shard_bytes:
-            return str(last["shard"])
+        if last is not None:
+            path: Path = self.folder / last["shard"]
+            if path.exists() and path.stat().st_size < self.shard_bytes:
+                return path.name
         return f"{secrets.token_hex(8)}.bin"
 
     def _view(self, shard: str, dtype: str, shape: Sequence[int], offset: int) -> NDArray[Any]:
@@ -689,7 +691,7 @@ def pack_tree(tree: Any) -> tuple[dict[str, Tensor], JSON]:
 
     A tree is made of dicts (keys: any scalar), lists, tuples, tensors, arrays, None, bool, int, float, complex, str,
     bytes and numpy scalars. Tensors that are the same view of the same memory are kept once, and are one again after
-    `unpack_tree`. TypeError naming the place of anything else.
+    `unpack_tree` (complex ones may not be). TypeError naming the place of anything else.
     """
     tensors: dict[str, Tensor] = {}
     return tensors, _Packer(tensors).pack(tree, "")
@@ -807,7 +809,9 @@ def _unpack_array(tensors: Mapping[str, Tensor], content: Any) -> Any:
 def _unpack_complex(tensors: Mapping[str, Tensor], content: Any) -> Tensor:
     import torch
 
-    return torch.view_as_complex(tensors[content])
+    parts = tensors[content]
+    aligned = parts.data_ptr() % (2 * parts.element_size()) == 0  # a file's map may begin anywhere; torch would crash
+    return torch.view_as_complex(parts if aligned else parts.clone())
 
 
 _UNPACKERS: dict[str, Callable[[Mapping[str, Tensor], Any], Any]] = {

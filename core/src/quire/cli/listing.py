@@ -29,7 +29,8 @@ def command(
         if description.kind != current:
             current = description.kind
             print(f"{current}s")
-        print(f"  {description.name:<{width}}  {description.distribution} {description.version}  {description.summary}")
+        summary = f"  {description.summary}" if description.kind == "model" else ""
+        print(f"  {description.name:<{width}}  {description.distribution} {description.version}{summary}")
     if not registry.names("model"):
         print("No paper is installed yet; try: pip install quire-tsc")
 

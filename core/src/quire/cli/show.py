@@ -63,8 +63,10 @@ def _text(value: Any) -> str:
 
 def _type_name(annotation: Any) -> str:
     from types import NoneType, UnionType
-    from typing import Literal, Union, get_args, get_origin
+    from typing import Annotated, Literal, Union, get_args, get_origin
 
+    if get_origin(annotation) is Annotated:
+        return _type_name(get_args(annotation)[0])
     if get_origin(annotation) is Literal:
         return " | ".join(str(value) for value in get_args(annotation))
     if get_origin(annotation) in (Union, UnionType):

@@ -98,7 +98,7 @@ def differences(one: Any, other: Any, *, tolerance: float = 0.0, place: str = ""
             yield f"{here} ({len(one)} and {len(other)} items)"
         for index, pair in enumerate(zip(one, other, strict=False)):
             yield from differences(*pair, tolerance=tolerance, place=f"{place}[{index}]")
-    elif is_dataclass(one) or (type(one).__eq__ is object.__eq__ and hasattr(one, "__dict__")):
+    elif is_dataclass(one) or _has_only_identity(one):
         yield from differences(vars(one), vars(other), tolerance=tolerance, place=place)
     elif not bool(one == other):
         yield f"{here} ({one!r:.40} and {other!r:.40})"
@@ -109,6 +109,11 @@ def listed(names: Iterable[str]) -> str:
     known = list(names)
     more = f" and {len(known) - 3} more" if len(known) > 3 else ""
     return ", ".join(known[:3]) + more
+
+
+def _has_only_identity(value: Any) -> bool:
+    """Whether `==` would only tell whether it is the same object."""
+    return hasattr(value, "__dict__") and getattr(type(value), "__eq__", None) is getattr(object, "__eq__", None)
 
 
 def _is_numeric(value: Any) -> bool:

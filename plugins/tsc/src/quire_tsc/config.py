@@ -101,8 +101,8 @@ class TSCConfig(Config):
     select: Select | None = Field(
         None, description="whose weights are kept: of the best training loss, the best validation loss, or the last"
     )
-    validation_size: float = Field(
-        0.2, gt=0, lt=1, description="share that is held out, by class, where select=val_loss has no validation set"
+    validation_size: float | None = Field(
+        None, gt=0, lt=1, description="share that is held out, by class, where select=val_loss has no validation set"
     )
     recalibrate_bn: bool | None = Field(
         None, description="recompute batch-norm statistics over the training set; none: in the fast recipe"
@@ -173,7 +173,7 @@ def recipe_of(config: TSCConfig) -> Recipe:
         "learning_rate": config.learning_rate,
         "optimizer": config.optimizer,
         "select": config.select,
-        "held_out": config.validation_size if "validation_size" in config.model_fields_set else None,
+        "held_out": config.validation_size,
     }
     values = {**vars(recipe), **{name: value for name, value in chosen.items() if value is not None}}
     if config.lr_schedule == "none":

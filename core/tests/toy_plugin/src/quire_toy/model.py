@@ -10,8 +10,9 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
+from quire.config import Config
 from quire.errors import InvalidSample, Where
-from quire.model import Classifier, Config, Demo
+from quire.model import Classifier, Demo
 from quire.task import VECTOR_CLASSIFICATION
 from quire.training import ByCount, NeuralModel, Optimization, Phase, Selection
 

@@ -1,0 +1,191 @@
+"""Rules for evaluators, held with a stand-in model that knows every answer."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from quire.conformance.options import check_options_have_defaults as _options_have_defaults
+from quire.conformance.subject import NotApplicable, Subject, listed, resting_on
+from quire.dataset import InMemory
+from quire.discovery import reader_options, readers
+from quire.errors import InvalidSample, QuireError, TaskMismatch, Where
+from quire.model import Classifier, Embedder, Model
+from quire.report import Report
+from quire.task import VECTOR_CLASSIFICATION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from quire.dataset import Dataset
+    from quire.evaluator import Evaluator
+    from quire.modality import Sample
+    from quire.task import Task
+
+
+class EvaluatorSubject(Subject):
+    """An evaluator, data that it can judge a model on, and its report on a model that is always right."""
+
+    cls: type[Evaluator]
+
+    @cached_property
+    def data(self) -> Dataset:
+        """Labelled vectors for an evaluator of any task, else the sample of an installed reader for its task."""
+        if self.cls.task is None:
+            return _labelled_vectors()
+        for _, reader in readers(self.cls.task):
+            try:
+                path = reader.sample(self.new_folder() / "release", seed=0)
+                options = reader_options(reader, self.cls.task)
+                data = reader.open(path, split=reader.splits(path)[-1], **options)
+                self.cls.task.require_fit(data.task, this=self.name, that=data.name)
+            except QuireError:
+                continue
+            return data
+        raise NotApplicable(f"no installed data set is of the task {self.cls.task.name}")
+
+    def judge(self, data: Dataset) -> Report:
+        """The report on the stand-in's answers for `data`."""
+        self.rest_on(_options_have_defaults)
+        try:
+            return self.cls().evaluate(stand_in(self.data), data)
+        except TaskMismatch as error:
+            raise NotApplicable(f"the stand-in for a model does not suit it: {error}") from error
+
+    @cached_property
+    def report(self) -> Report:
+        """The report on all of the data."""
+        with resting_on("check_report"):
+            return self.judge(self.data)
+
+
+class _Oracle(Embedder):
+    """Answers every sample with its target or, where samples have none, with the input that could be one."""
+
+    def __init__(self, data: Dataset) -> None:
+        super().__init__()
+        self.task: Task = data.task
+        self._labels = data.labels
+
+    def fit(self, *_: Any, **__: Any) -> Self:
+        return self
+
+    def predict(self, samples: Sequence[Sample]) -> list[Any]:
+        alike = [name for name, kind in self.task.inputs.items() if type(kind) is type(self.task.target)]
+        return [sample[name] for sample in samples for name in ("target", *alike) if name in sample][: len(samples)]
+
+    def embed(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
+        """One direction for each target."""
+        targets = [repr(output) for output in self.predict(samples)]
+        known = list(self._labels and map(repr, self._labels)) or sorted(set(targets))
+        return np.eye(len(known), dtype=np.float32)[[known.index(target) for target in targets]]
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Nothing to take back."""
+
+
+class _LabelOracle(_Oracle, Classifier):
+    """Gives the target's label all of the probability."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self._labels
+
+    def predict_proba(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
+        columns = [self._labels.index(output) for output in self.predict(samples)]
+        return np.eye(len(self._labels), dtype=np.float32)[columns]
+
+
+def stand_in(data: Dataset) -> Model:
+    """A model for samples like those of `data` that is always right."""
+    return _LabelOracle(data) if data.labels else _Oracle(data)
+
+
+def check_report(subject: EvaluatorSubject) -> None:
+    """The report says how many samples it rests on, and its JSON is what quire.report.REPORT_SCHEMA describes."""
+    report = subject.judge(subject.data)
+    subject.require(report.n_used > 0, "does not say how many samples it used", "Set n_used.")
+    folder = subject.new_folder()
+    report.write(folder)
+    try:
+        Report.read(folder)
+    except QuireError as error:
+        subject.require(False, f"writes a report.json that is no report: {error}", "Leave to_json to Report.")
+
+
+def check_page(subject: EvaluatorSubject) -> None:
+    """The report's page is self-contained: no script, and nothing that is loaded from outside."""
+    page = _Page(subject.report.to_html())
+    subject.require(
+        not page.outside,
+        f"makes a page that is not self-contained: {listed(page.outside)}",
+        "Put drawings into the report as figures, and leave the page to Report.",
+    )
+
+
+def check_perfect_predictions(subject: EvaluatorSubject) -> None:
+    """Predictions that are all right have an accuracy of 1."""
+    if "accuracy" not in subject.report.metrics:
+        raise NotApplicable("it measures no accuracy")
+    value = subject.report.metrics["accuracy"].value
+    subject.require(value == 1, f"gives perfect predictions an accuracy of {value}", "Compare outputs with targets.")
+
+
+def check_no_samples(subject: EvaluatorSubject) -> None:
+    """Without a sample every metric is n/a and says why."""
+    report = subject.judge(InMemory([], task=subject.data.task, name="no samples"))
+    claimed = [name for name, score in report.metrics.items() if score.value is not None or not score.reason]
+    mend = "Give Score(None, reason) where there is nothing to measure."
+    subject.require(not claimed, f"gives a value to {listed(claimed)} without a sample", mend)
+    subject.require(report.n_used == 0, f"used {report.n_used} samples where there are none", "Count them in n_used.")
+
+
+def check_left_out(subject: EvaluatorSubject) -> None:
+    """Samples that the reader left out are reported."""
+    samples = [subject.data[index] for index in range(len(subject.data))]
+    data = InMemory(samples, task=subject.data.task, name=subject.data.name)
+    data.skipped.append(InvalidSample("can't be read", where=Where(sample="the bad one")))
+    report = subject.judge(data)
+    reported = report.n_left_out == 1 and any("the bad one" in message for message in report.left_out)
+    mend = "Put the dataset's `skipped` into left_out: PredictionEvaluator does."
+    subject.require(reported, "does not report a sample that was left out", mend)
+
+
+def _labelled_vectors() -> Dataset:
+    rng = np.random.default_rng(0)
+    labels = ("ant", "bee", "cat")
+    samples = [
+        {"vector": rng.normal(size=4).astype(np.float32), "target": label, "id": f"{label}-{number}"}
+        for number in range(4)
+        for label in labels
+    ]
+    return InMemory(samples, task=VECTOR_CLASSIFICATION, name="labelled vectors")
+
+
+class _Page(HTMLParser):
+    """Collects what a page runs, or would load when it is opened."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.outside: list[str] = []
+        self.feed(text)
+        self.outside += re.findall(r"@import[^;]*|url\(\s*['\"]?(?!data:|#)[^)]*\)", text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in ("script", "iframe", "object", "embed"):
+            self.outside.append(f"<{tag}>")
+        for name, value in attrs:
+            loads = name in ("src", "srcset", "poster", "background") or (name.endswith("href") and tag != "a")
+            if loads and not (value or "").startswith(("data:", "#")):
+                self.outside.append(f"{name}={value}")
+            if name.startswith("on"):
+                self.outside.append(f"{name}=...")
