@@ -43,34 +43,61 @@ def table_rows(path: Path) -> Iterator[Row | InvalidSample]:
     raise DataError(f"a table is one of {', '.join(TABLE_SUFFIXES)}", where=Where(file=path))
 
 
-def _csv_rows(path: Path, text: str) -> Iterator[Row | InvalidSample]:
+def table_columns(path: Path) -> set[str]:
+    """The names of a table's columns: of the header, of the Parquet schema, or of the first object of a .jsonl file.
+
+    Raises DataError for a file that can't be read as a table.
+    """
+    if path.suffix.lower() == ".parquet":
+        import pyarrow
+        from pyarrow import parquet
+
+        try:
+            return set(parquet.read_schema(path).names)
+        except (pyarrow.ArrowException, OSError) as error:
+            raise DataError(f"this is not a whole Parquet file ({error})", where=Where(file=path)) from error
+    if path.suffix.lower() == ".jsonl":
+        first = next(_json_rows(path, _text(path)), None)
+        return set(first.cells) if isinstance(first, Row) else set()
+    return set(_header(_csv_reader(path, _text(path)), path))
+
+
+def _csv_reader(path: Path, text: str) -> Any:
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_CELL))
     delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(text.lstrip().partition("\n")[0])
     # pandas and pyarrow do not tell the line of a row once quoted cells hold line breaks.
-    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    columns: list[str] = []
+    return csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
+
+
+def _header(reader: Any, path: Path) -> list[str]:
+    try:
+        columns = [cell.strip() for cell in next(cells for cells in reader if cells)]
+    except StopIteration:
+        raise DataError("the file is empty", where=Where(file=path)) from None
+    except csv.Error as error:
+        where = Where(file=path, line=reader.line_num)
+        raise DataError(f"the quotes do not match ({error})", where=where) from error
+    return columns
+
+
+def _csv_rows(path: Path, text: str) -> Iterator[Row | InvalidSample]:
+    reader = _csv_reader(path, text)
+    columns = _header(reader, path)
+    _require_distinct(columns, Where(file=path, line=1))
     while True:
         line = reader.line_num + 1
         try:
             cells = next(reader)
         except StopIteration:
-            break
+            return
         except csv.Error as error:
-            fault = f"the quotes do not match ({error})"
-            if not columns:
-                raise DataError(fault, where=Where(file=path, line=line)) from error
-            yield InvalidSample(fault, where=Where(file=path, line=line))
+            yield InvalidSample(f"the quotes do not match ({error})", where=Where(file=path, line=line))
             continue
-        if not columns:
-            columns = [cell.strip() for cell in cells]
-            _require_distinct(columns, path)
-        elif cells and len(cells) != len(columns):
+        if cells and len(cells) != len(columns):
             fault = f"{len(cells)} cells where the header names {len(columns)} columns"
             yield InvalidSample(fault, where=Where(file=path, line=line))
         elif cells:
             yield Row(path, line, dict(zip(columns, cells, strict=True)))
-    if not columns:
-        raise DataError("the file is empty", where=Where(file=path))
 
 
 def _json_rows(path: Path, text: str) -> Iterator[Row | InvalidSample]:
@@ -100,26 +127,30 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
 
     try:
         with parquet.ParquetFile(path) as table:
-            _require_distinct(table.schema_arrow.names, path)
+            _require_distinct(table.schema_arrow.names, Where(file=path))
             cells = (cells for batch in table.iter_batches(batch_size=1024) for cells in batch.to_pylist())
             yield from (Row(path, number, row) for number, row in enumerate(cells, 1))
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"this is not a whole Parquet file ({error})", where=Where(file=path)) from error
 
 
-def _require_distinct(columns: Sequence[str], path: Path) -> None:
+def _require_distinct(columns: Sequence[str], where: Where) -> None:
     twice = [name for name in columns if name and list(columns).count(name) > 1]
     if twice:
-        raise DataError(f"there are two columns {twice[0]!r}", where=Where(file=path))
+        raise DataError(f"there are two columns {twice[0]!r}", where=where)
 
 
 def _text(path: Path) -> str:
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"the file can't be read ({error.strerror})", where=Where(file=path)) from error
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         where = Where(file=path, line=content.count(b"\n", 0, error.start) + 1)
-        raise DataError("the text is not UTF-8", where=where, remedy="Convert the file to UTF-8.") from error
+        fault = f"the text is not UTF-8 (byte 0x{content[error.start]:02x})"
+        raise DataError(fault, where=where, remedy="Convert the file to UTF-8.") from error
 
 
 def _delimiter(header: str) -> str:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quire.errors import InvalidSample, PluginError, TaskMismatch, Where, nearest
+from quire.errors import DataError, InvalidSample, PluginError, TaskMismatch, Where, nearest
 from quire.modality import (
-    MAX_CELL,
     Audio,
     Image,
     Label,
@@ -22,10 +18,9 @@ from quire.modality import (
     Series,
     Text,
     Vector,
-    decoding,
     placed,
-    utf8_text,
 )
+from quire.table import TABLE_SUFFIXES, table_columns, table_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,8 +32,6 @@ if TYPE_CHECKING:
 
 RESERVED = frozenset({"id", "target"})
 """Keys of a sample that are no input fields."""
-TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
-"""Endings of the tables whose columns are fields."""
 
 
 @dataclass(frozen=True)
@@ -215,13 +208,13 @@ class Task:
     def _is_table(self, path: Path) -> bool:
         """Whether the columns of `path` are to be this task's fields, rather than values of one of them."""
         suffix = path.suffix.lower()
-        if suffix not in TABLES:
+        if suffix not in TABLE_SUFFIXES:
             return False
         if not any(suffix in self.inputs[name].suffixes for name in self._plain_fields()):
             return True
         try:
             return not self._lacking(table_columns(path))
-        except InvalidSample:
+        except DataError:
             return False  # the modality that reads it says better what is wrong
 
     def _lacking(self, columns: set[str]) -> list[str]:
@@ -236,7 +229,7 @@ class Task:
                 yield {"id": name + key.removeprefix(path.name), field_name: value}
 
     def _read_table(self, path: Path, name: str, on_error: Handler | None) -> Iterator[Sample]:
-        with _reported(on_error):
+        with _reported(on_error), _as_invalid_sample():
             columns = table_columns(path)
             if self._lacking(columns):
                 raise InvalidSample(
@@ -244,10 +237,14 @@ class Task:
                     where=Where(file=path),
                     remedy="Name the columns as the fields.",
                 )
-            for number, (line, cells) in enumerate(table_rows(path), 1):
-                with _reported(on_error), placed(Where(file=path, line=line)):
-                    key = cells.get("id")
-                    yield {"id": f"{name}:{number}" if key in (None, "") else str(key), **self.row(cells, path.parent)}
+            for number, row in enumerate(table_rows(path), 1):
+                with _reported(on_error):
+                    if isinstance(row, InvalidSample):
+                        raise row
+                    with placed(Where(file=path, line=row.line)):
+                        key = row.cells.get("id")
+                        identifier = f"{name}:{number}" if key in (None, "") else str(key)
+                        yield {"id": identifier, **self.row(row.cells, path.parent)}
 
     def _grouped_by_count(self, files: list[Path], tables: set[Path]) -> list[dict[str, Path]]:
         names = self._plain_fields()
@@ -275,87 +272,6 @@ class Task:
                 yield sample
 
 
-def table_columns(path: Path) -> set[str]:
-    """The names of a table's columns: of the header, of the Parquet schema, or of the first object of a .jsonl file."""
-    with placed(Where(file=path)), decoding("table"):
-        if path.suffix.lower() == ".parquet":
-            from pyarrow import parquet
-
-            return set(parquet.read_schema(path).names)
-        if path.suffix.lower() == ".jsonl":
-            return set(next((cells for _, cells in _jsonl_rows(path)), {}))
-        return set(next(_csv_reader(path), []))
-
-
-def table_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The rows of a .csv, .tsv, .jsonl or .parquet table as dicts, each with its line (Parquet: its row from 1).
-
-    Cells of .csv (separated by commas, or semicolons where the header has no comma) and .tsv are text. Raises
-    InvalidSample that names file and line: no object, not UTF-8, not as many cells as the header.
-    """
-    readers = {".jsonl": _jsonl_rows, ".parquet": _parquet_rows}
-    rows = readers.get(path.suffix.lower(), _csv_rows)(path)
-    while True:
-        with placed(Where(file=path)), decoding("table"):
-            row = next(rows, None)
-        if row is None:
-            return
-        yield row
-
-
-def _csv_reader(path: Path) -> Any:
-    text = utf8_text(path)
-    header = text.partition("\n")[0]
-    comma = ";" if ";" in header and "," not in header else ","
-    csv.field_size_limit(MAX_CELL)
-    return csv.reader(io.StringIO(text, newline=""), delimiter="\t" if path.suffix.lower() == ".tsv" else comma)
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = _csv_reader(path)
-    header: list[str] = next(reader, [])
-    twice = [name for name, count in Counter(header).items() if count > 1]
-    if twice:
-        raise InvalidSample(f"the column {twice[0]!r} stands twice in the header", where=Where(line=1))
-    for cells in reader:
-        if not cells:
-            continue
-        if len(cells) != len(header):
-            raise InvalidSample(
-                f"{len(cells)} cells where the header names {len(header)} columns", where=Where(line=reader.line_num)
-            )
-        yield reader.line_num, dict(zip(header, cells, strict=True))
-
-
-def _jsonl_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(utf8_text(path).split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            cells = json.loads(line)
-        except json.JSONDecodeError as error:
-            place = Where(line=number, column=error.colno)
-            raise InvalidSample(f"this is not JSON ({error.msg})", where=place) from error
-        if not isinstance(cells, dict):
-            raise InvalidSample(
-                f"expected an object, got {type(cells).__name__}",
-                where=Where(line=number),
-                remedy='Each line is a sample, such as {"text": "...", "target": "..."}.',
-            )
-        yield number, cells
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    from pyarrow import parquet
-
-    with parquet.ParquetFile(path) as table:
-        number = 0
-        for batch in table.iter_batches(batch_size=256):
-            for cells in batch.to_pylist():
-                number += 1
-                yield number, cells
-
-
 def _grouped_by_name(named: list[tuple[str | None, Path]]) -> list[dict[str, Path]]:
     groups: list[dict[str, Path]] = [{}]
     for name, path in named:
@@ -373,6 +289,17 @@ def _ids(paths: Sequence[Path]) -> dict[Path, str]:
     """The name of each file, or the whole path where several have that name."""
     names = Counter(path.name for path in set(paths))
     return {path: path.name if names[path.name] == 1 else path.as_posix() for path in paths}
+
+
+@contextmanager
+def _as_invalid_sample() -> Iterator[None]:
+    """A whole table that can't be read is one sample that can't be used, for a job that goes on with the next file."""
+    try:
+        yield
+    except InvalidSample:
+        raise
+    except DataError as error:
+        raise InvalidSample(error.message, where=error.where, remedy=error.remedy) from error
 
 
 @contextmanager

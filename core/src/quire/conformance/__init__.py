@@ -102,8 +102,12 @@ def checks_for(kind: str) -> list[Callable[[Any], None]]:
 
     A kind that has no checks of its own has none here.
     """
-    modules = _CHECKS.get(kind, ())
-    return [value for module in modules for name, value in vars(module).items() if name.startswith("check_")]
+    return [
+        value
+        for module in _CHECKS.get(kind, ())
+        for name, value in vars(module).items()
+        if name.startswith("check_") and value.__module__ == module.__name__
+    ]
 
 
 def check_plugin(name: str, kind: str | None = None) -> list[Outcome]:

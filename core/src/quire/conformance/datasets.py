@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quire import registry
-from quire.conformance.options import check_options_have_defaults as _options_have_defaults
+from quire.conformance.options import check_options_have_defaults
 from quire.conformance.subject import NotApplicable, Subject, differences, listed, resting_on
 from quire.dataset import sort_labels
 from quire.discovery import reader_options
@@ -47,7 +47,7 @@ class DatasetSubject(Subject):
     @cached_property
     def options(self) -> dict[str, Any]:
         """What a reader of any task must be told: the first task by which it can read its own sample."""
-        self.rest_on(_options_have_defaults)
+        self.rest_on(check_options_have_defaults)
         if "task" not in self.cls.Options.model_fields:
             return {}
         for name in registry.names("task"):

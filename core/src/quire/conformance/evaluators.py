@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from quire.conformance.options import check_options_have_defaults as _options_have_defaults
+from quire.conformance.options import check_options_have_defaults
 from quire.conformance.subject import NotApplicable, Subject, listed, resting_on
 from quire.dataset import InMemory
 from quire.discovery import reader_options, readers
@@ -52,7 +52,7 @@ class EvaluatorSubject(Subject):
 
     def judge(self, data: Dataset) -> Report:
         """The report on the stand-in's answers for `data`."""
-        self.rest_on(_options_have_defaults)
+        self.rest_on(check_options_have_defaults)
         try:
             return self.cls().evaluate(stand_in(self.data), data)
         except TaskMismatch as error:
