@@ -640,7 +640,7 @@ MALICIOUS = {
     "nested": ({"data": [np.zeros(2), Reduced(os.system, ("touch executed",))]}, "system"),
     "eval": (Reduced(eval, ("open('executed', 'w')",)), ".eval"),
     "getattr": (Reduced(getattr, (dict, "__class__")), ".getattr"),
-    "a class of ours": (Reduced(storage.FeatureCache, ({},)), "quire.storage.FeatureCache"),
+    "a class of ours": (Reduced(storage.FeatureCache, ({},)), "quire.storage.cache.FeatureCache"),
     "a subclass of arrays": (np.ma.masked_array([1, 2], [True, False]), "numpy.ma"),
     "an array of pointers": (Reduced(np.ndarray, ((1,), np.dtype(object), b"A" * 8)), "numpy.ndarray"),
     "a dtype that lies": (Reduced(RECONSTRUCT, (np.ndarray, (0,), b"b"), (1, (1,), LYING, False, b"A" * 8)), "objects"),

@@ -24,7 +24,6 @@ from quire.task import (
     TEXT_CLASSIFICATION,
     VECTOR_CLASSIFICATION,
     Task,
-    table_columns,
 )
 
 FUSION = Task("fusion", {"infrared": Image(mode="L"), "visible": Image()}, target=Image())

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from importlib import import_module
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from quire.errors import PluginError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from quire.run import Run
@@ -79,55 +81,90 @@ class Hooks:
             self.add(name, observer)
 
     def add(self, name: str, observer: object) -> None:
-        """Register `observer` (any object with @hookimpl methods, or a module) under `name`."""
-        self._manager.register(observer, name)
+        """Register `observer` (any object with @hookimpl methods, or a module) under `name`.
+
+        PluginError if it asks for an event, or for a value of an event, that does not exist.
+        """
         self._callers.clear()
+        try:
+            self._manager.register(observer, name)
+            self._manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            self._manager.unregister(observer)
+            raise PluginError(
+                f"the hook {name!r} does not fit the events of a run: {str(error).splitlines()[-1].strip()}",
+                remedy="quire.hooks.Events lists the events and their values.",
+            ) from error
+
+    @contextmanager
+    def observed_by(self, observers: Mapping[str, object]) -> Iterator[None]:
+        """Register `observers` for the time of the block."""
+        for name, observer in observers.items():
+            self.add(name, observer)
+        try:
+            yield
+        finally:
+            for observer in observers.values():
+                self._manager.unregister(observer)
+            self._callers.clear()
 
     def add_installed(self) -> None:
-        """Register every observer that an installed package offers under the entry point group `quire.hooks`."""
+        """Register every observer that an installed package offers under the entry point group `quire.hooks`.
+
+        A module or an object observes itself, a class is instantiated; what can't be used is logged and left out.
+        """
         from quire import registry
-        from quire.errors import PluginError
 
         for name in registry.names("hook"):
             try:
                 observer = registry.get(name, "hook")
-            except PluginError as error:
-                log.error("%s", error)
-                continue
-            self.add(name, import_module(observer) if isinstance(observer, str) else observer)
+                self.add(name, observer() if isinstance(observer, type) else observer)
+            except Exception as error:
+                log.error("the hook %r is left out: %s", name, error)
 
     def emit(self, event: str, **values: Any) -> None:
-        """Tell every observer of `event`."""
+        """Tell every observer of `event`. Raises what they ask for: StopTraining goes before StopPhase."""
         callers = self._callers.get(event)
         if callers is None:
             callers = self._callers[event] = self._callers_of(event)
         stop: StopTraining | None = None
         for name, caller in callers:
             try:
-                caller(**values)
+                with self._isolated(name, event):
+                    caller(**values)
             except StopTraining as request:
-                stop = stop or request
-            except Exception:
-                if (name, event) not in self._reported:
-                    self._reported.add((name, event))
-                    log.exception("hook %r failed in %s; the run goes on", name, event)
+                if stop is None or (isinstance(stop, StopPhase) and not isinstance(request, StopPhase)):
+                    stop = request
         if stop is not None:
             raise stop
 
     def state_dict(self) -> dict[str, Any]:
         """The states of the observers that have one, by name."""
-        return {
-            name: observer.state_dict()
-            for name, observer in self._manager.list_name_plugin()
-            if observer is not None and hasattr(observer, "state_dict")
-        }
+        states = {}
+        for name, observer in self._manager.list_name_plugin():
+            if hasattr(observer, "state_dict"):
+                with self._isolated(name, "state_dict"):
+                    states[name] = observer.state_dict()
+        return states
 
     def load_state_dict(self, states: Mapping[str, Any]) -> None:
         """Give each observer its state back; one that was not there when the state was taken starts afresh."""
         for name, state in states.items():
             observer: Any = self._manager.get_plugin(name)
             if observer is not None:
-                observer.load_state_dict(state)
+                with self._isolated(name, "load_state_dict"):
+                    observer.load_state_dict(state)
+
+    @contextmanager
+    def _isolated(self, name: str, event: str) -> Iterator[None]:
+        try:
+            yield
+        except StopTraining:
+            raise
+        except Exception:
+            if (name, event) not in self._reported:
+                self._reported.add((name, event))
+                log.exception("hook %r failed in %s; the run goes on", name, event)
 
     def _callers_of(self, event: str) -> list[tuple[str, Callable[..., Any]]]:
         plugins = self._manager.list_name_plugin()

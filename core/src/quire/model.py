@@ -232,7 +232,7 @@ class Explainer(Model):
 class Exporter(Model):
     """Can be written in a format that other engines run."""
 
-    formats: ClassVar[tuple[Literal["onnx", "torchscript"], ...]] = ("onnx",)
+    formats: ClassVar[tuple[Literal["onnx", "torchscript", "pt2"], ...]] = ("onnx",)
 
     @abstractmethod
     def export(self, path: Path, *, format: str, example: Sequence[Sample]) -> Path:

@@ -7,14 +7,14 @@ import importlib.metadata
 import os
 import platform
 import re
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from quire import registry
-from quire.errors import RunError, Where
+from quire.errors import DataError, RunError, Where
 from quire.hooks import Hooks
 from quire.storage import lock, read_json, recover_folder, write_json
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from quire.runtime import Runtime
 
 State = Literal["new", "running", "interrupted", "failed", "done"]
+LATEST = "latest"  # the link to the newest run
 
 
 class DataSource(BaseModel):
@@ -51,7 +52,7 @@ class DataSource(BaseModel):
 class RunInfo(BaseModel):
     """The content of run.json."""
 
-    format: int = 1
+    format: Literal[1] = 1
     model: str
     distribution: str
     config: dict[str, Any] = {}
@@ -91,11 +92,14 @@ class Run:
         name: str | None = None,
     ) -> Self:
         """A new run in a folder of its own under `root`, which `root/latest` points to from now on."""
-        if name is not None and not re.fullmatch(r"[\w.-]+", name):
-            raise RunError(f"{name!r} can't be a run's name", remedy="Use letters, digits, '-', '_' and '.'.")
+        if name is not None and (name == LATEST or not re.fullmatch(r"\w[\w.-]*", name)):
+            raise RunError(
+                f"{name!r} can't be a run's name",
+                remedy=f"Use letters, digits, '-', '_' and '.', with no '.' or '-' in front, and not {LATEST!r}.",
+            )
         now = _now()
-        path = _new_folder(root, name or f"{model}-{datetime.datetime.now():%Y%m%d-%H%M%S}", unique=name is None)
         distribution = registry.describe(model, "model").distribution
+        path = _new_folder(root, name or f"{model}-{datetime.datetime.now():%Y%m%d-%H%M%S}", unique=name is None)
         info = RunInfo(
             model=model,
             distribution=distribution,
@@ -121,11 +125,12 @@ class Run:
         recover_folder(path / "model")
         try:
             info = RunInfo.model_validate(read_json(path / "run.json"))
+        except DataError as error:
+            raise RunError(error.message, where=error.where) from None
         except ValidationError as error:
             fault = error.errors()[0]
-            raise RunError(
-                fault["msg"], where=Where(file=path / "run.json", field=".".join(map(str, fault["loc"])))
-            ) from None
+            field = ".".join(map(str, fault["loc"])) or None
+            raise RunError(fault["msg"], where=Where(file=path / "run.json", field=field)) from None
         return cls(path, info)
 
     @property
@@ -146,8 +151,7 @@ class Run:
     @contextmanager
     def writing(self) -> Iterator[Self]:
         """Hold the run's lock; RunError naming the other process when there is one."""
-        with ExitStack() as stack:
-            stack.enter_context(lock(self.path / "run.lock", purpose=f"run {self.path.name}"))
+        with lock(self.path / "run.lock", purpose=f"run {self.path.name}"):
             yield self
 
     def update(self, **fields: Any) -> None:
@@ -203,11 +207,11 @@ def _new_folder(root: Path, name: str, *, unique: bool) -> Path:
 
 def _point_latest(root: Path, path: Path) -> None:
     """Let root/latest point to the run, atomically; where links are not to be had, there is no `latest`."""
-    link = Path(root) / f".latest.{os.getpid()}"
+    link = Path(root) / f".{LATEST}.{os.getpid()}"
     with suppress(OSError):
         link.unlink(missing_ok=True)
         link.symlink_to(path.name, target_is_directory=True)
-        link.replace(Path(root) / "latest")
+        link.replace(Path(root) / LATEST)
 
 
 def _versions(distribution: str) -> dict[str, str]:
@@ -219,4 +223,4 @@ def _versions(distribution: str) -> dict[str, str]:
 
 
 def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")

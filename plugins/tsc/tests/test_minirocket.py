@@ -15,10 +15,10 @@ from quire.errors import DataError
 from quire_tsc.minirocket import (
     Head,
     MiniRocket,
-    MiniRocketClassifier,
+    MiniRocketModel,
     fit_head,
     fit_minirocket,
-    fit_minirocket_classifier,
+    fit_minirocket_model,
     plan_dilations,
 )
 
@@ -160,9 +160,9 @@ def test_classifier_learns_and_survives_saving(head: Head) -> None:
     time = torch.arange(40) / 40
     y = np.arange(24) % 3
     x = torch.sin(6.3 * (1 + 2 * torch.from_numpy(y)[:, None, None]) * time) + 0.3 * noise(24, 1, 40)
-    model = fit_minirocket_classifier(x[:15], y[:15], 3, head=head, features=84 * 6)
+    model = fit_minirocket_model(x[:15], y[:15], 3, head=head, features=84 * 6)
     assert (model.scores(x[15:]).argmax(axis=1) == y[15:]).all()
-    again = MiniRocketClassifier.from_arrays(model.to_arrays())
+    again = MiniRocketModel.from_arrays(model.to_arrays())
     np.testing.assert_array_equal(again.predict_proba(x), model.predict_proba(x))
     np.testing.assert_allclose(model.predict_proba(x).sum(axis=1), 1.0, rtol=1e-5)
 
@@ -173,6 +173,6 @@ def test_accuracy_of_the_published_method(name: str, published: float) -> None:
     folder = Path(os.environ["QUIRE_DATA"]) / "tsc" / "ucr_tsv" / name
     train, test = (np.loadtxt(folder / f"{name}_{part}.tsv", dtype=np.float32) for part in ("TRAIN", "TEST"))
     labels, y = np.unique(train[:, 0], return_inverse=True)
-    model = fit_minirocket_classifier(torch.from_numpy(train[:, None, 1:]), y, len(labels))
+    model = fit_minirocket_model(torch.from_numpy(train[:, None, 1:]), y, len(labels))
     predicted = labels[model.scores(torch.from_numpy(test[:, None, 1:])).argmax(axis=1)]
     assert np.mean(predicted == test[:, 0]) >= published - 0.015

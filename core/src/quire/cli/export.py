@@ -13,7 +13,7 @@ from quire.cli.options import DATA_ROOT, RunPath
 def export_command(
     run_path: RunPath,
     output: Annotated[Path, typer.Argument(help="The file to write.")],
-    format: Annotated[str, typer.Option(help="onnx or torchscript, as the model offers.")] = "onnx",
+    format: Annotated[str, typer.Option(help="onnx, torchscript or pt2 (torch.export), as the model offers.")] = "onnx",
     samples: Annotated[int, typer.Option(help="How many test samples the parity check uses.")] = 8,
 ) -> None:
     """Write a run's network for other engines; the file is kept only if its outputs equal the model's."""

@@ -93,6 +93,8 @@ class Runtime:
             raise ConfigError(f"workers is {self.workers}, but can't be negative")
         if self.threads != "auto" and self.threads < 1:
             raise ConfigError(f"threads is {self.threads}, but must be at least 1 or auto")
+        if self.seed < 0:
+            raise ConfigError(f"the seed is {self.seed}, but can't be negative")
         choose_precision(self.precision, self.torch_device)
 
     @functools.cached_property
@@ -209,6 +211,7 @@ class Runtime:
 
     def optimizer(self, kind: type[Optimizer], parameters: Any, **options: Any) -> Optimizer:
         """An optimiser in its fused form where it has one: the same update in one kernel."""
+        parameters = list(parameters)
         if "fused" in inspect.signature(kind).parameters and self.torch_device.type in ("cpu", "cuda", "mps", "xpu"):
             with contextlib.suppress(RuntimeError):
                 return kind(parameters, **{"fused": True, **options})
@@ -221,6 +224,13 @@ class Runtime:
     def sum(self, values: Tensor) -> Tensor:
         """The sum of `values` over all processes."""
         return sum_over_processes(values)
+
+    def any(self, flags: Sequence[bool]) -> list[bool]:
+        """Each of `flags`: whether it holds in at least one process."""
+        if self.processes == 1:
+            return list(flags)
+        counts = self.sum(torch.tensor(flags, dtype=torch.int32, device=self.torch_device))
+        return [bool(count) for count in counts.tolist()]
 
     def average_gradients(self, module: nn.Module) -> None:
         """Average the gradients of `module` over all processes, for a training step that a model owns entirely."""

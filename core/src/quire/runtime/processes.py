@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.distributed as dist
 import torch.distributed.nn.functional as dist_functional
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_uncounted: ContextVar[bool] = ContextVar("uncounted", default=False)
 
 
 def world_size() -> int:
@@ -27,6 +34,16 @@ def _differentiable_sum(values: Tensor) -> Tensor:
     return cast("Tensor", dist_functional.all_reduce(values))  # type: ignore[no-untyped-call]
 
 
+@contextmanager
+def uncounted(inputs: bool = True) -> Iterator[None]:
+    """A forward pass whose inputs only keep this process in step with the others: batch norm leaves them out."""
+    token = _uncounted.set(inputs)
+    try:
+        yield
+    finally:
+        _uncounted.reset(token)
+
+
 class SynchronizedBatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch norm whose statistics are those of the global batch, on any device and for unequal shares.
 
@@ -42,21 +59,23 @@ class SynchronizedBatchNorm(nn.modules.batchnorm._BatchNorm):
         """Normalise `input` by the global batch in training, by the running statistics otherwise."""
         if not self.training or world_size() == 1:
             return super().forward(input)
-        dims = [d for d in range(input.dim()) if d != 1]
-        channels = input.shape[1]
-        shape = [1, channels] + [1] * (input.dim() - 2)
-        count = input.new_full((1,), input.numel() / channels)
-        total = _differentiable_sum(torch.cat([input.sum(dims), count]))
+        values = input.float()
+        dims = [d for d in range(values.dim()) if d != 1]
+        channels = values.shape[1]
+        shape = [1, channels] + [1] * (values.dim() - 2)
+        counted = 0.0 if _uncounted.get() else 1.0
+        count = values.new_full((1,), values.numel() / channels)
+        total = _differentiable_sum(torch.cat([values.sum(dims), count]) * counted)
         n = total[-1]
         mean = total[:-1] / n
-        centred = input - mean.view(shape)
-        variance = _differentiable_sum(centred.square().sum(dims)) / n
+        centred = values - mean.view(shape)
+        variance = _differentiable_sum(centred.square().sum(dims) * counted) / n
         if self.track_running_stats and self.running_mean is not None and self.running_var is not None:
             self._update_running(mean.detach(), variance.detach() * n.detach() / (n.detach() - 1).clamp_min(1))
         output = centred * torch.rsqrt(variance.view(shape) + self.eps)
         if self.affine:
             output = output * self.weight.view(shape) + self.bias.view(shape)
-        return output
+        return output.to(input.dtype)
 
     def _update_running(self, mean: Tensor, unbiased: Tensor) -> None:
         assert self.num_batches_tracked is not None

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from quire.errors import RunError, TrainingError, Where
 from quire.hooks import Hooks, StopPhase, StopTraining
 from quire.runtime import Job, Meter, Runtime, count_flop, is_out_of_memory, release_memory
+from quire.runtime.processes import uncounted
 from quire.storage import content_hash, load_tree, save_tree
 from quire.training.observers import EarlyStopping, MetricsFile
 
@@ -74,7 +75,7 @@ class StepContext:
         totals: Losses = {}
         for number, part in enumerate(parts, start=1):
             sync = contextlib.nullcontext() if number == len(parts) else self.runtime.without_sync(self.stepper)
-            with sync:
+            with sync, uncounted(part.weight == 0):
                 batch = self.runtime.move(part.batch)
                 with self.runtime.autocast():
                     losses: Losses = self.stepper(batch)
@@ -103,23 +104,20 @@ class Trainer:
         self.model, self.train_set, self.validation, self.run = model, train, validation, run
         self.runtime = model.runtime
         self.hooks = run.hooks if run is not None else Hooks()
-        if run is not None and self.runtime.is_main:
-            self.hooks.add("metrics-file", MetricsFile(run.metrics_path))
         self.phases = model.phases(train)
         if len({phase.name for phase in self.phases}) != len(self.phases):
             raise TrainingError(f"two phases share a name: {', '.join(phase.name for phase in self.phases)}")
-        for phase in self.phases:
-            if phase.patience is not None and phase.select is not None:
-                self.hooks.add(f"early-stopping:{phase.name}", EarlyStopping(phase.name, phase.select, phase.patience))
-            for name, observer in phase.observers.items():
-                self.hooks.add(f"{name}:{phase.name}", observer)
         self.load = model.loader(train, training=True)
         self.modules = {"network": model.network, **model.training_only}
         self.meter = Meter(self.runtime.torch_device)
         self.interrupted = False
+        self.stop: StopTraining | None = None
+        self.out_of_time = False
+        self._signalled = False
         self.phase_number = 0
         self.batch_number = 0
         self.part_size: int | None = None
+        self.validation_size = model.prediction_batch
         self.best: float | None = None
         self.best_weights: dict[str, Tensor] | None = None
         self.totals: dict[str, Tensor] = {}
@@ -137,8 +135,28 @@ class Trainer:
         assert self.validation is not None
         return self.model.loader(self.validation, training=False)
 
+    @property
+    def stops_training(self) -> bool:
+        """Whether a hook asked to end the whole training, not only the phase."""
+        return self.stop is not None and not isinstance(self.stop, StopPhase)
+
     def train(self) -> None:
         """All phases, from the checkpoint if there is one. Raises TrainingError; KeyboardInterrupt after a checkpoint."""
+        with self.hooks.observed_by(self._observers()):
+            self._train()
+
+    def _observers(self) -> dict[str, object]:
+        """Those that the run and its phases bring along, by name."""
+        observers: dict[str, object] = {}
+        if self.run is not None and self.runtime.is_main:
+            observers["metrics-file"] = MetricsFile(self.run.metrics_path)
+        for phase in self.phases:
+            if phase.patience is not None and phase.select is not None:
+                observers[f"early-stopping:{phase.name}"] = EarlyStopping(phase.name, phase.select, phase.patience)
+            observers.update({f"{name}:{phase.name}": observer for name, observer in phase.observers.items()})
+        return observers
+
+    def _train(self) -> None:
         self.runtime.begin(self.model.network)
         for module in self.modules.values():
             self.runtime.broadcast(module)
@@ -150,29 +168,47 @@ class Trainer:
             "train": len(self.train_set),
             "validation": len(self.validation) if self.validation is not None else 0,
         }
-        self.hooks.emit("quire_run_started", run=self.run, plan=plan)
+        self._emit("quire_run_started", plan=plan)
         with self._graceful_interrupt():
             try:
-                reason = self._all_phases(checkpoint)
+                self._all_phases(checkpoint)
             except KeyboardInterrupt:
-                self.hooks.emit("quire_run_finished", run=self.run, state="interrupted", reason="interrupted")
+                self._emit("quire_run_finished", state="interrupted", reason="interrupted")
                 raise
             except Exception as error:
-                self.hooks.emit("quire_run_finished", run=self.run, state="failed", reason=str(error))
+                self._emit("quire_run_finished", state="failed", reason=str(error))
                 raise
+        reason = str(self.stop or "")
         if self.run is not None and self.runtime.is_main:
-            self.run.update(throughput=self.meter.read().to_json())
-        self.hooks.emit("quire_run_finished", run=self.run, state="done", reason=reason)
+            self.run.update(throughput=self.meter.read().to_json(), reason=reason)
+        self._emit("quire_run_finished", state="done", reason=reason)
 
-    def _all_phases(self, checkpoint: dict[str, Any] | None) -> str:
+    def _all_phases(self, checkpoint: dict[str, Any] | None) -> None:
         first = checkpoint["phase"] if checkpoint is not None else 0
+        for number in range(first, len(self.phases)):
+            if not self.stops_training:
+                self.stop = None
+            self._one_phase(number, checkpoint if number == first else None)
+            if self.stops_training:
+                return
+
+    def _emit(self, event: str, **values: Any) -> None:
+        """Tell the hooks; what they ask for is heeded once the loop is at a place where it can end."""
         try:
-            for number in range(first, len(self.phases)):
-                self._one_phase(number, checkpoint if number == first else None)
+            self.hooks.emit(event, run=self.run, **values)
         except StopTraining as stop:
-            self._finish_phase(self.phases[self.phase_number])
-            return str(stop)
-        return ""
+            if not self.stops_training:
+                self.stop = stop
+
+    def _agree(self, phase: Phase) -> None:
+        """Let all processes end together: what one of them was asked by a hook, a signal or its clock holds for all."""
+        late = phase.max_seconds is not None and self.seconds >= phase.max_seconds
+        asked = [self._signalled, late, self.stop is not None, self.stops_training]
+        self.interrupted, self.out_of_time, stop, stops_training = self.runtime.any(asked)
+        if stops_training and not self.stops_training:
+            self.stop = StopTraining("another process was asked to stop")
+        elif stop and self.stop is None:
+            self.stop = StopPhase("another process was asked to end the phase")
 
     def _one_phase(self, number: int, checkpoint: dict[str, Any] | None) -> None:
         phase = self.phases[number]
@@ -190,18 +226,18 @@ class Trainer:
             self.meter.start()
             try:
                 self._epochs(phase)
-            except StopPhase as stop:
-                log.info("phase %s ended: %s", phase.name, stop)
             finally:
                 self.meter.pause()
+            if self.stop is not None:
+                log.info("phase %s ended: %s", phase.name, self.stop)
             self._finish_phase(phase)
-            if number + 1 < len(self.phases):
+            if number + 1 < len(self.phases) and not self.stops_training:
                 self.phase_number, self.context.epoch, self.context.step = number + 1, 0, 0
                 self.checkpoint(fresh=True)
 
     def _begin_phase(self, checkpoint: dict[str, Any] | None) -> None:
         self.batch_number, self.best, self.best_weights = 0, None, None
-        self.totals, self.samples, self.seconds = {}, 0, 0.0
+        self.totals, self.samples, self.seconds, self.out_of_time = {}, 0, 0.0, False
         if checkpoint is not None:
             self._restore(checkpoint)
         if checkpoint is None or checkpoint["fresh"]:
@@ -227,30 +263,41 @@ class Trainer:
     def _one_epoch(self, phase: Phase, batches: Sequence[Sequence[int]]) -> None:
         """The rest of an epoch, from batch `self.batch_number` on; starts over from there when memory runs out."""
         while self.batch_number < len(batches):
-            size = self.part_size
             loaded = self._parts(batches)
-            try:
-                for batch in batches[self.batch_number :]:
+            for batch in batches[self.batch_number :]:
+                try:
                     parts = [Part(next(loaded), weight) for _, weight in self._split(batch)]
-                    self._one_step(phase, parts, len(batch))
+                    losses = self._one_step(parts, len(batch))
+                except Exception as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    self._shrink(error, len(batch))
+                    break
+                self._count_step(phase, losses, len(batch))
+                if self._over(phase):
+                    return
+                if self.batch_number < len(batches):
+                    self._after_step(phase, epoch=None)
                     if self._over(phase):
                         return
-                    if self.batch_number < len(batches):
-                        self._after_step(phase, epoch=None)
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                self._shrink(error, max(len(share) for share in map(self.runtime.share, batches)), size)
 
-    def _one_step(self, phase: Phase, parts: Sequence[Part], samples: int) -> None:
-        context = self.context
-        for module in self.modules.values():
-            module.train()
+    def _one_step(self, parts: Sequence[Part], samples: int) -> Losses:
+        self._training_mode()
         if self.meter.flop_per_sample is None and self.meter.samples == 0:
             self._count_flop(parts[0], max(1, round(parts[0].weight * samples)))
         started = time.perf_counter()
-        losses = self.model.training_step(parts, context)
+        losses = self.model.training_step(parts, self.context)
         self.seconds += time.perf_counter() - started
+        return losses
+
+    def _training_mode(self) -> None:
+        """What the phase trains in training mode; what it leaves as it is (dropout, statistics) in evaluation mode."""
+        for module in self.modules.values():
+            module.eval()
+        _part(self.modules, self.context.phase.trains).train()
+
+    def _count_step(self, phase: Phase, losses: Losses, samples: int) -> None:
+        context = self.context
         context.step += 1
         self.batch_number += 1
         self.samples += samples
@@ -260,31 +307,27 @@ class Trainer:
         for optimization in context.optimizations:
             if optimization.schedule is not None and optimization.interval == "step" and not optimization.monitor:
                 optimization.schedule.step()
-        self.hooks.emit(
-            "quire_step_finished",
-            run=self.run,
-            phase=phase.name,
-            epoch=context.epoch + 1,
-            step=context.step,
-            samples=samples,
-            losses=losses,
+        epoch = context.epoch + 1
+        self._emit(
+            "quire_step_finished", phase=phase.name, epoch=epoch, step=context.step, samples=samples, losses=losses
         )
+        self._agree(phase)
 
     def _after_step(self, phase: Phase, *, epoch: int | None) -> None:
         """Reports and checkpoints that are due; `epoch` epochs are done, None inside an epoch."""
         step = self.context.step
         if phase.report.due(epoch=epoch, step=step) and self.samples:
             self._report(phase)
-        if self.interrupted:
+        if self.interrupted and self.stop is None:
             self.checkpoint()
             raise KeyboardInterrupt
-        if phase.checkpoint.due(epoch=epoch, step=step, since=self._last_checkpoint):
+        if self.stop is None and phase.checkpoint.due(epoch=epoch, step=step, since=self._last_checkpoint):
             self.checkpoint()
 
     def _over(self, phase: Phase) -> bool:
-        if phase.steps is not None and self.context.step >= phase.steps:
+        if self.stop is not None or self.out_of_time:
             return True
-        if phase.max_seconds is not None and self.seconds >= phase.max_seconds:
+        if phase.steps is not None and self.context.step >= phase.steps:
             return True
         return phase.epochs is not None and self.context.epoch >= phase.epochs
 
@@ -301,44 +344,34 @@ class Trainer:
             metrics.update({f"val_{name}": value for name, value in self._validate().items()})
         for optimization in optimizations:
             if optimization.schedule is not None and optimization.monitor:
-                optimization.schedule.step(metrics[optimization.monitor])
+                optimization.schedule.step(_measured(metrics, optimization.monitor, phase))
         if phase.select is not None:
             self._select(phase, metrics)
-        self.hooks.emit(
+        self._emit(
             "quire_epoch_finished",
-            run=self.run,
             phase=phase.name,
             epoch=self.context.epoch,
             step=self.context.step,
             metrics=metrics,
         )
+        self._agree(phase)
         self.meter.start()
 
     def _select(self, phase: Phase, metrics: Mapping[str, float]) -> None:
         assert phase.select is not None
-        if phase.select.metric not in metrics:
-            raise TrainingError(
-                f"phase {phase.name!r} selects on {phase.select.metric!r}, which is not measured",
-                remedy=f"Measured are: {', '.join(metrics)}; val_... needs a validation set.",
-            )
-        value = metrics[phase.select.metric]
+        value = _measured(metrics, phase.select.metric, phase)
         if phase.select.better(value, self.best):
             self.best = value
             part = _part(self.modules, phase.trains)
             self.best_weights = {name: tensor.detach().clone() for name, tensor in part.state_dict().items()}
 
     def _finish_phase(self, phase: Phase) -> None:
-        if self.samples:
-            self._report_rest(phase)
+        if self.samples:  # steps after the last report count too
+            self._report(phase)
+            self.meter.pause()
         if self.best_weights is not None:
             _part(self.modules, phase.trains).load_state_dict(self.best_weights)
         self._settle(phase)
-
-    def _report_rest(self, phase: Phase) -> None:
-        """Steps after the last report count too."""
-        with contextlib.suppress(StopTraining):
-            self._report(phase)
-        self.meter.pause()
 
     def _settle(self, phase: Phase) -> None:
         self.model.settle(phase, lambda: self._in_order(phase))
@@ -350,10 +383,21 @@ class Trainer:
         for start in range(0, samples, size):
             yield self.runtime.move(load(range(start, min(start + size, samples)), None))
 
-    @torch.no_grad()
     def _validate(self) -> dict[str, float]:
+        """Metrics over the validation set, in batches that fit into memory."""
+        while True:
+            try:
+                return self._validate_by(self.validation_size)
+            except Exception as error:
+                if self.validation_size == 1 or not is_out_of_memory(error):
+                    raise
+            release_memory()
+            self.validation_size //= 2
+
+    @torch.no_grad()
+    def _validate_by(self, size: int) -> dict[str, float]:
         assert self.validation is not None
-        load, size = self._load_validation, self.model.prediction_batch
+        load = self._load_validation
         for module in self.modules.values():
             module.eval()
 
@@ -366,15 +410,20 @@ class Trainer:
             return self.model.validate(self.context.phase, batches())
 
     def _split(self, batch: Sequence[int]) -> list[tuple[list[int], float]]:
-        """This process's parts of a global batch, with their weights; an empty share computes with weight zero."""
-        share = self.runtime.share(batch)
-        if not share:
-            return [([batch[0]], 0.0)]
-        size = -(-len(share) // self.context.phase.accumulate)
+        """This process's parts of a global batch, with their weights; all processes have the same number of parts.
+
+        Where a process has no sample left for a part, it computes with one that weighs nothing.
+        """
+        share, largest = self.runtime.share(batch), self._largest_share(len(batch))
+        size = -(-largest // self.context.phase.accumulate)
         if self.part_size is not None:
             size = min(size, self.part_size)
-        parts = [share[start : start + size] for start in range(0, len(share), size)]
-        return [(part, len(part) / len(batch)) for part in parts]
+        parts = [share[start : start + size] for start in range(0, largest, size)]
+        return [(part or [batch[0]], len(part) / len(batch)) for part in parts]
+
+    def _largest_share(self, samples: int) -> int:
+        """How many samples of a global batch the first process has."""
+        return -(-samples // self.runtime.processes)
 
     def _parts(self, batches: Sequence[Sequence[int]]) -> Iterator[Any]:
         jobs = [
@@ -384,13 +433,16 @@ class Trainer:
         ]
         return self.runtime.load(self.load, jobs)
 
-    def _shrink(self, error: Exception, largest: int, size: int | None) -> None:
-        current = min(largest, size or largest, -(-largest // self.context.phase.accumulate))
-        if current <= 1:
+    def _shrink(self, error: Exception, samples: int) -> None:
+        """Halve the parts from now on: one of those that a batch of `samples` was computed in did not fit."""
+        current = -(-self._largest_share(samples) // self.context.phase.accumulate)
+        if self.part_size is not None:
+            current = min(current, self.part_size)
+        if current == 1:
             raise TrainingError(
                 "a single training sample does not fit into memory", remedy="Use a smaller model or input."
             ) from error
-        self.part_size = -(-current // 2)
+        self.part_size = current // 2
         release_memory()
         log.warning("out of memory: batches are now computed in parts of %d samples", self.part_size)
 
@@ -406,8 +458,7 @@ class Trainer:
             log.debug("FLOP could not be counted: %s", error)
             self.meter.flop_per_sample = 0.0
         self.runtime.restore_random_state(state)
-        for module in self.modules.values():
-            module.train()
+        self._training_mode()
 
     def checkpoint(self, *, fresh: bool = False) -> None:
         """Write what is needed to continue after the last step; `fresh`: the phase has not begun yet."""
@@ -424,7 +475,7 @@ class Trainer:
                 "step": self.context.step,
             }
             self.run.update(progress=progress)
-            self.hooks.emit("quire_checkpoint_saved", run=self.run, path=path)
+            self._emit("quire_checkpoint_saved", path=path)
         self._last_checkpoint = time.monotonic()
         self.meter.start()
 
@@ -500,9 +551,9 @@ class Trainer:
             return
 
         def interrupt(signum: int, frame: FrameType | None) -> None:
-            if self.interrupted:
+            if self._signalled:
                 raise KeyboardInterrupt
-            self.interrupted = True
+            self._signalled = True
 
         previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -533,6 +584,15 @@ def _only_training(modules: Mapping[str, nn.Module], path: str) -> Iterator[None
     finally:
         for parameter in frozen:
             parameter.requires_grad_(True)
+
+
+def _measured(metrics: Mapping[str, float], name: str, phase: Phase) -> float:
+    if name not in metrics:
+        raise TrainingError(
+            f"phase {phase.name!r} needs the metric {name!r}, which is not measured",
+            remedy=f"Measured are: {', '.join(metrics)}; val_... needs a validation set.",
+        )
+    return metrics[name]
 
 
 def _require_finite(metrics: Mapping[str, float], phase: Phase, step: int) -> None:

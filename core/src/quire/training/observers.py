@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class MetricsFile:
-    """Appends every report to metrics.jsonl, one line in one write.
+    """Appends every report to metrics.jsonl, one line in one write; a value that is not finite is null.
 
     Lines that were written after the checkpoint from which a run resumes are cut off, since their steps are made again.
     """
@@ -31,12 +32,14 @@ class MetricsFile:
     def quire_run_started(self) -> None:
         """Cut the file to what the checkpoint knows of; to nothing for a fresh run."""
         with self.path.open("ab") as file:
+            self.length = min(self.length, file.tell())  # a file that somebody removed begins anew
             file.truncate(self.length)
 
     @hookimpl
     def quire_epoch_finished(self, phase: str, epoch: int, step: int, metrics: Mapping[str, float]) -> None:
         """Write one line."""
-        line = json.dumps({"phase": phase, "epoch": epoch, "step": step, **metrics}).encode() + b"\n"
+        values = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+        line = json.dumps({"phase": phase, "epoch": epoch, "step": step, **values}).encode() + b"\n"
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             os.write(descriptor, line)
@@ -54,10 +57,11 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The reports in a metrics.jsonl, in order; none if there is no file yet."""
+    """The reports in a metrics.jsonl, in order; none if there is no file yet, and none that is still being written."""
     if not path.is_file():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines()]
 
 
 class EarlyStopping:

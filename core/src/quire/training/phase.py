@@ -110,5 +110,7 @@ class Phase:
             raise ConfigError(f"phase {self.name!r} must say either epochs or steps")
         if self.patience is not None and self.select is None:
             raise ConfigError(f"phase {self.name!r} has a patience but nothing to select on")
+        if self.report.epochs is None and self.report.steps is None:
+            raise ConfigError(f"phase {self.name!r} must report every so many epochs or steps, not seconds")
         if self.accumulate < 1:
             raise ConfigError(f"phase {self.name!r} accumulates {self.accumulate} parts; it must be at least 1")

@@ -47,6 +47,11 @@ class Slices:
         windows = self.values.unfold(2, self.size, 1)  # a view: [n, channels, steps - size + 1, size]
         return windows[self.series(index), :, self.starts[index % self.per_series]]
 
+    def all(self) -> Tensor:
+        """Every slice, [n * per_series, channels, size]; for few series, or where an index can't be used."""
+        windows = self.values.unfold(2, self.size, 1)[:, :, self.starts]
+        return windows.transpose(1, 2).flatten(0, 1)
+
 
 @dataclass(frozen=True)
 class Slicing:

@@ -123,7 +123,7 @@ class LinearHead:
 
 
 @dataclass(frozen=True)
-class MiniRocketClassifier:
+class MiniRocketModel:
     """The transform and its linear head."""
 
     transform: MiniRocket
@@ -143,7 +143,7 @@ class MiniRocketClassifier:
         return {**self.transform.to_arrays(), **head}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> MiniRocketClassifier:
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> MiniRocketModel:
         """The inverse of `to_arrays`, on the CPU."""
         head = LinearHead(arrays["scale"], arrays["weights"], arrays["intercept"])
         return cls(MiniRocket.from_arrays(arrays), head)
@@ -171,16 +171,16 @@ def fit_minirocket(x: Tensor, *, features: int = 10_000, seed: int = 0) -> MiniR
     return MiniRocket(length, tuple(parts))
 
 
-def fit_minirocket_classifier(
+def fit_minirocket_model(
     x: Tensor, y: NDArray[np.integer], classes: int, *, head: Head = "ridge", features: int = 10_000, seed: int = 0
-) -> MiniRocketClassifier:
+) -> MiniRocketModel:
     """Fit the transform and its head on x float32 [n, channels, length], y in 0..classes-1 [n].
 
     head: "ridge" with the strength chosen by leave-one-out cross-validation among 10 from 1e-3 to 1e3, the authors'
     choice for up to 10,000 series; or "logistic", whose probabilities are calibrated better.
     """
     transform = fit_minirocket(x, features=features, seed=seed)
-    return MiniRocketClassifier(transform, fit_head(transform.transform(x).numpy(force=True), y, classes, head))
+    return MiniRocketModel(transform, fit_head(transform.transform(x).numpy(force=True), y, classes, head))
 
 
 def fit_head(features: NDArray[np.float32], y: NDArray[np.integer], classes: int, head: Head) -> LinearHead:

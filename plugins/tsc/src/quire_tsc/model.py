@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -11,15 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from quire.dataset import Dataset, Subset, stratified_split
-from quire.errors import ConfigError, DataError, Where
-from quire.model import Classifier, Demo, Embedder, Explainer, Explanation
+from quire.errors import ConfigError, DataError, RunError, Where
+from quire.model import Classifier, Demo, Embedder, Explainer, Explanation, Exporter
+from quire.runtime import in_batches_that_fit
 from quire.task import SERIES_CLASSIFICATION
 from quire.training import ByCount, Every, NeuralModel, Phase, Selection
-from quire_tsc.augment import Slicing, aggregate, mcnn_slicing, tlenet_slicing, vote_error
+from quire.training.export import export_network
+from quire_tsc.augment import Aggregate, Slices, Slicing, aggregate, mcnn_slicing, tlenet_slicing, vote_error
 from quire_tsc.cam import class_activation_map, plot_class_activation_maps
 from quire_tsc.config import Recipe, TSCConfig, batch_size, recipe_of
 from quire_tsc.fold import fold_batchnorm
-from quire_tsc.minirocket import MiniRocketClassifier, fit_minirocket_classifier
+from quire_tsc.minirocket import MiniRocketModel, fit_minirocket_model
 from quire_tsc.networks import NETWORKS, Network, PooledNetwork
 from quire_tsc.preprocess import Preprocessing
 from quire_tsc.recalibrate import recalibrate_batchnorm
@@ -27,17 +30,20 @@ from quire_tsc.training import UpdatePatience, optimization
 from quire_tsc.twiesn import TWIESN, fit_twiesn
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from quire.modality import Sample
     from quire.run import Run
     from quire.runtime import Runtime
+    from quire.training.export import Format
 
 Batch = dict[str, Tensor | None]
 POOLED = ("fcn", "resnet", "inception", "inception_time")
 SLICED = ("mcnn", "tlenet")
 CLOSED_FORM = ("twiesn", "minirocket")
-SLICES_AT_ONCE = 4096
+TIME_STEPS_AT_ONCE = 2**17  # of slices: 128 MiB for each of mcnn's scales
 
 
 class Members(nn.Module):
@@ -51,7 +57,25 @@ class Members(nn.Module):
         return (cast("Network", member) for member in self.members)
 
 
-class TSC(NeuralModel, Classifier, Embedder, Explainer):
+class Probabilities(nn.Module):
+    """The whole of a prediction on preprocessed series [n, channels, length]: probabilities [n, classes]."""
+
+    def __init__(self, networks: Sequence[Network], slicing: Slicing | None, rule: Aggregate) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.slicing, self.rule = slicing, rule
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The mean over the networks, or one network's answers for a series' slices joined into one."""
+        networks = [cast("Network", network) for network in self.networks]
+        if self.slicing is None:
+            return torch.stack([network.probabilities(network(x, mask)) for network in networks]).mean(dim=0)
+        slices = self.slicing.slices(x)
+        answers = networks[0].probabilities(networks[0](slices.all()))
+        return aggregate(answers.view(-1, slices.per_series, answers.shape[1]), self.rule)
+
+
+class TSC(NeuralModel, Classifier, Embedder, Explainer, Exporter):
     """Time-series classification (Ismail Fawaz et al., DMKD 2019; InceptionTime, DMKD 2020).
 
     Samples: "series" float32 [channels, length], NaN = missing; "target" the class as text. Series of other lengths
@@ -61,26 +85,33 @@ class TSC(NeuralModel, Classifier, Embedder, Explainer):
     Config = TSCConfig
     config: TSCConfig
     task = SERIES_CLASSIFICATION
+    formats = ("onnx", "torchscript", "pt2")
     demo = Demo(
         dataset="time-series",
         settings={"architecture": "fcn", "n_epochs": 40},
         inputs=lambda data: sorted(data.glob("*_TEST.*"))[:1],
+        quick={"n_epochs": 5},
     )
 
     def __init__(self, config: TSCConfig | None = None, *, runtime: Runtime | None = None) -> None:
         super().__init__(config, runtime=runtime)
-        self._closed_form: TWIESN | MiniRocketClassifier | None = None
+        self._closed_form: TWIESN | MiniRocketModel | None = None
         self._folded: list[Network] | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The classes of the training data; integers in numeric order."""
-        return tuple(self.facts["labels"])
+        """The classes of the training data; integers in numeric order. RunError before `fit` or `load`."""
+        return tuple(self._fact("labels"))
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """What is done to series before the network, fitted on the training series."""
-        return Preprocessing.from_json(self.facts["preprocessing"])
+        """What is done to series before the network, fitted on the training series. RunError before `fit` or `load`."""
+        return Preprocessing.from_json(self._fact("preprocessing"))
+
+    def _fact(self, name: str) -> Any:
+        if name not in self.facts:
+            raise RunError("this TSC has not been trained yet", remedy="Call fit, or load a model.")
+        return self.facts[name]
 
     @property
     def can_explain(self) -> bool:
@@ -189,7 +220,7 @@ class TSC(NeuralModel, Classifier, Embedder, Explainer):
         self._selects_on_validation = recipe.select == "val_loss" and validation is not None
         super().fit(train, validation, runtime=runtime, run=run)
         if self.config.architecture == "mcnn":
-            self._choose(validation)
+            self._choose(validation if validation is not None else train)
         return self
 
     def _hold_out(self, train: Dataset, recipe: Recipe, seed: int) -> tuple[Dataset, Dataset | None]:
@@ -331,16 +362,13 @@ class TSC(NeuralModel, Classifier, Embedder, Explainer):
             network = cast("Network", self._phase_network(phase))
             recalibrate_batchnorm(network, lambda: ((batch["x"], batch["mask"]) for batch in batches()))  # type: ignore[misc]
 
-    def _choose(self, validation: Dataset | None) -> None:
-        """Keep the grid point of the lowest validation error, the first of equals; without validation the first one."""
-        errors = [0.0]
-        if validation is not None:
-            whole = self.runtime.move(self.collate([validation[index] for index in range(len(validation))]))
-            members = cast("Members", self.network)
-            errors = [
-                vote_error(self._sliced_probabilities(member.eval(), whole["x"], "vote"), whole["y"])
-                for member in members
-            ]
+    def _choose(self, validation: Dataset) -> None:
+        """Keep the grid point of the lowest vote error on `validation`, the first of equals."""
+        whole = self.runtime.move(self.collate([validation[index] for index in range(len(validation))]))
+        errors = [
+            vote_error(self._sliced_probabilities(member.eval(), whole["x"], "vote"), whole["y"])
+            for member in cast("Members", self.network)
+        ]
         winner = int(np.argmin(errors))
         pool_factor, filter_size = self._grid()[winner]
         self.facts["mcnn"] = {"pool_factor": pool_factor, "filter_size": filter_size}
@@ -358,7 +386,7 @@ class TSC(NeuralModel, Classifier, Embedder, Explainer):
             self._closed_form = fit_twiesn(x.numpy(), y, len(self.labels), seed=runtime.seed, refit=refit)
         else:
             options = self.config.minirocket
-            self._closed_form = fit_minirocket_classifier(
+            self._closed_form = fit_minirocket_model(
                 x, y, len(self.labels), head=options.head, features=options.features, seed=runtime.seed
             )
         return self
@@ -373,20 +401,19 @@ class TSC(NeuralModel, Classifier, Embedder, Explainer):
             return self._sliced_probabilities(network, x, self.config.aggregate)
         return torch.stack([network.probabilities(network(x, mask)) for network in self._networks()]).mean(dim=0)
 
-    def _sliced_probabilities(self, network: Network, x: Tensor, rule: Any) -> Tensor:
+    def _sliced_probabilities(self, network: Network, x: Tensor, rule: Aggregate) -> Tensor:
         """One distribution per series [n, classes] from those of its slices, computed in pieces that fit."""
         slices = self._slicing().slices(x)
         with torch.no_grad():
-            parts = [
-                network.probabilities(network(slices.take(index)))
-                for index in torch.split(torch.arange(len(slices), device=x.device), SLICES_AT_ONCE)
-            ]
+            parts = [network.probabilities(network(slices.take(index))) for index in _pieces(slices)]
         return aggregate(torch.cat(parts).view(len(x), slices.per_series, -1), rule)
 
     def predict_proba(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
         """Probabilities float32 [n, classes], columns in the order of `labels`."""
         if self._closed_form is None:
             return self.outputs(samples).numpy()
+        if not samples:
+            raise DataError("there are no samples to predict")
         x = cast("Tensor", self.collate(samples)["x"])
         if isinstance(self._closed_form, TWIESN):
             return self._closed_form.predict_proba(x.numpy())
@@ -399,18 +426,23 @@ class TSC(NeuralModel, Classifier, Embedder, Explainer):
         """
         if self._closed_form is not None:
             raise ConfigError(f"{self.config.architecture} has no embedding", remedy="Train one of the networks.")
-        batch = self.runtime.move(self.collate(samples))
-        with torch.inference_mode():
-            parts = [self._embedded(network, batch) for network in self._networks()]
-        return torch.cat(parts, dim=1).float().cpu().numpy()
+
+        def work(some: Sequence[Sample]) -> Tensor:
+            batch = self.runtime.move(self.collate(some))
+            with torch.inference_mode():
+                return torch.cat([self._embedded(network, batch) for network in self._networks()], dim=1).float().cpu()
+
+        if not samples:
+            raise DataError("there are no samples to embed")
+        parts = in_batches_that_fit(samples, self.prediction_batch, work)
+        return torch.cat([cast("Tensor", part) for part in parts]).numpy()
 
     def _embedded(self, network: Network, batch: Batch) -> Tensor:
         x = cast("Tensor", batch["x"])
         if self.config.architecture not in SLICED:
             return network.embed(x, batch["mask"])
         slices = self._slicing().slices(x)
-        pieces = torch.split(torch.arange(len(slices), device=x.device), SLICES_AT_ONCE)
-        parts = [network.embed(slices.take(index)) for index in pieces]
+        parts = [network.embed(slices.take(index)) for index in _pieces(slices)]
         return torch.cat(parts).view(len(x), slices.per_series, -1).mean(dim=1)
 
     def class_activation_maps(self, samples: Sequence[Sample]) -> list[NDArray[np.float32]]:
@@ -441,6 +473,35 @@ class TSC(NeuralModel, Classifier, Embedder, Explainer):
             figure = plot_class_activation_maps([series], [heat], titles=[f"{identifier}: predicted {label}"])
             yield Explanation(identifier, figure, {"cam": maps[number]})
 
+    def export(self, path: Path, *, format: str, example: Sequence[Sample]) -> Path:
+        """Write the prediction as one network: preprocessed series in, probabilities out; see `export_network`.
+
+        Input "series" float32 [n, channels, length]: what `preprocessing.apply` gives, of the training length. With
+        unequal=pad the pooled networks also take "mask" bool [n, length]. Output "probabilities" float32 [n, classes].
+        The file's metadata hold "labels" and "preprocessing" as JSON. ConfigError for twiesn and minirocket.
+        """
+        if self._closed_form is not None:
+            raise ConfigError(
+                f"{self.config.architecture} can't be exported", remedy="Train one of the networks, such as fcn."
+            )
+        if not example:
+            raise DataError("an export needs at least one example")
+        fitted = self.preprocessing
+        x, mask = fitted.apply([sample["series"] for sample in example])
+        inputs = {"series": torch.from_numpy(x)}
+        if fitted.unequal == "pad" and self.can_explain:
+            inputs["mask"] = torch.ones(len(x), x.shape[2]).bool() if mask is None else torch.from_numpy(mask)
+        slicing = self._slicing() if self.config.architecture in SLICED else None
+        return export_network(
+            Probabilities(self._networks(), slicing, self.config.aggregate),
+            tuple(inputs.values()),
+            path,
+            format=cast("Format", format),
+            input_names=tuple(inputs),
+            output_names=("probabilities",),
+            metadata={"labels": json.dumps(self.labels), "preprocessing": json.dumps(fitted.to_json())},
+        )
+
     # -- state
 
     def state(self) -> dict[str, Any]:
@@ -456,8 +517,14 @@ class TSC(NeuralModel, Classifier, Embedder, Explainer):
             super().restore(state)
             return
         self.facts = state["facts"]
-        kind = TWIESN if self.config.architecture == "twiesn" else MiniRocketClassifier
+        kind = TWIESN if self.config.architecture == "twiesn" else MiniRocketModel
         self._closed_form = kind.from_arrays(state["closed_form"])
+
+
+def _pieces(slices: Slices) -> tuple[Tensor, ...]:
+    """The indices of all slices, in pieces of TIME_STEPS_AT_ONCE."""
+    index = torch.arange(len(slices), device=slices.values.device)
+    return torch.split(index, max(1, TIME_STEPS_AT_ONCE // slices.size))
 
 
 def mcnn_batch(slices: int) -> int:

@@ -32,7 +32,8 @@ class BatchNorm(nn.BatchNorm1d):
     """Batch normalisation with Keras's eps 1e-3 and momentum 0.99 (torch writes 0.01).
 
     With a mask, statistics come from the time steps of the mask only, and the output is 0 elsewhere: after a ReLU the
-    next convolution sees the zeros of its own padding, so that a padded series gives what it gives alone.
+    next convolution sees the zeros of its own padding, so that a padded series gives what it gives alone. A single value
+    a channel becomes the bias in training, as in Keras, and does not count for the running statistics.
     """
 
     def __init__(self, channels: int) -> None:
@@ -41,13 +42,19 @@ class BatchNorm(nn.BatchNorm1d):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """[n, channels, length] -> the same; mask bool [n, length]."""
         if mask is None:
-            return super().forward(x)
+            return self._normalised(x)
         if not self.training:
             return zero_outside(super().forward(x), mask)
         steps = x.transpose(1, 2)
         normalised = torch.zeros_like(steps)
-        normalised[mask] = super().forward(steps[mask])
+        normalised[mask] = self._normalised(steps[mask])
         return normalised.transpose(1, 2)
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        """[n, channels, length] or [n, channels] -> the same."""
+        if self.training and x.numel() == x.shape[1]:
+            return (x - x.detach()) + self.bias.view(1, -1, *[1] * (x.ndim - 2))
+        return super().forward(x)
 
 
 class ZeroOutside(nn.Module):
