@@ -46,13 +46,16 @@ def blocks(page: Path) -> list[Block]:
 
 
 def shows(printed: str, output: str) -> bool:
-    """Whether `output` is what the page prints; "..." stands for any text in a line, or for any number of lines."""
+    """Whether `output` is what the page prints: "..." is any text in a line, or any number of lines; blanks don't count."""
     pattern = ""
-    for line in printed.splitlines():
-        words = re.escape(" ".join(line.split())).replace(re.escape("..."), ".*")
-        pattern += r"(?:.*\n)*?" if line.strip() == "..." else f"{words}\n"
-    plain = "".join(f"{' '.join(line.split())}\n" for line in output.splitlines())
-    return re.fullmatch(pattern, plain) is not None
+    for line in plain(printed):
+        words = re.escape(line).replace(re.escape("..."), ".*")
+        pattern += r"(?:.*\n)*?" if line == "..." else f"{words}\n"
+    return re.fullmatch(pattern, "".join(f"{line}\n" for line in plain(output))) is not None
+
+
+def plain(text: str) -> list[str]:
+    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
 
 
 class Reader:

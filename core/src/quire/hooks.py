@@ -90,7 +90,7 @@ class Hooks:
             self._manager.register(observer, name)
             self._manager.check_pending()
         except pluggy.PluginValidationError as error:
-            self._manager.unregister(observer)
+            self._remove(observer)
             raise PluginError(
                 f"the hook {name!r} does not fit the events of a run: {str(error).splitlines()[-1].strip()}",
                 remedy="quire.hooks.Events lists the events and their values.",
@@ -99,14 +99,13 @@ class Hooks:
     @contextmanager
     def observed_by(self, observers: Mapping[str, object]) -> Iterator[None]:
         """Register `observers` for the time of the block."""
-        for name, observer in observers.items():
-            self.add(name, observer)
         try:
+            for name, observer in observers.items():
+                self.add(name, observer)
             yield
         finally:
             for observer in observers.values():
-                self._manager.unregister(observer)
-            self._callers.clear()
+                self._remove(observer)
 
     def add_installed(self) -> None:
         """Register every observer that an installed package offers under the entry point group `quire.hooks`.
@@ -154,6 +153,11 @@ class Hooks:
             if observer is not None:
                 with self._isolated(name, "load_state_dict"):
                     observer.load_state_dict(state)
+
+    def _remove(self, observer: object) -> None:
+        self._callers.clear()
+        if self._manager.is_registered(observer):
+            self._manager.unregister(observer)
 
     @contextmanager
     def _isolated(self, name: str, event: str) -> Iterator[None]:

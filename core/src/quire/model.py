@@ -128,9 +128,11 @@ class Model(ABC):
         if not (folder / "config.json").is_file():
             raise RunError("there is no saved model here", where=Where(file=folder))
         described = read_json(folder / "config.json")
-        if described.get("format") != FORMAT:
+        if not isinstance(described, dict) or not {"format", "class", "config"} <= described.keys():
+            raise RunError("this is not a saved model's configuration", where=Where(file=folder / "config.json"))
+        if described["format"] != FORMAT:
             raise RunError(
-                f"the model was saved in format {described.get('format')}, this version reads format {FORMAT}",
+                f"the model was saved in format {described['format']}, this version reads format {FORMAT}",
                 where=Where(file=folder / "config.json"),
             )
         if described["class"] != _class_name(cls):

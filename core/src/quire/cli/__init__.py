@@ -18,6 +18,7 @@ VERBS = (
     "evaluate",
     "predict",
     "runs",
+    "study",
     "check",
     "doctor",
     "demo",
@@ -80,7 +81,7 @@ def _options(
 
 
 def _register() -> None:
-    from quire.cli import check, demo, doctor, evaluate, export, listing, predict, runs, sample, show, train
+    from quire.cli import check, demo, doctor, evaluate, export, listing, predict, runs, sample, show, study, train
 
     for module, name in (
         (listing, "list"),
@@ -90,6 +91,7 @@ def _register() -> None:
         (evaluate, "evaluate"),
         (predict, "predict"),
         (runs, "runs"),
+        (study, "study"),
         (check, "check"),
         (doctor, "doctor"),
         (demo, "demo"),

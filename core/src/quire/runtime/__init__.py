@@ -55,15 +55,17 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 @functools.cache
-def _accelerator() -> Accelerator:
+def _accelerator(cpu: bool) -> Accelerator:
     """The process group and the wrappers for it: one per process, as accelerate keeps its state per process.
 
     Precision and placement stay with Runtime, so that runtimes of different settings can live in one process.
+    `cpu`: the group's messages are of CPU tensors.
     """
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs
 
     return Accelerator(
+        cpu=cpu,
         mixed_precision="no",
         device_placement=False,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)],
@@ -102,8 +104,12 @@ class Runtime:
         """The device that tensors go to; under several processes, this process's own."""
         device = choose_device(self.device)
         if device.type != "cpu" and self.processes > 1:
-            return torch.device(_accelerator().device)
+            return torch.device(self._accelerator.device)
         return device
+
+    @functools.cached_property
+    def _accelerator(self) -> Accelerator:
+        return _accelerator(choose_device(self.device).type == "cpu")
 
     @functools.cached_property
     def autocast_dtype(self) -> torch.dtype:
@@ -113,12 +119,12 @@ class Runtime:
     @property
     def processes(self) -> int:
         """How many processes train together."""
-        return int(_accelerator().num_processes) if _launched() else 1
+        return int(self._accelerator.num_processes) if _launched() else 1
 
     @property
     def rank(self) -> int:
         """The number of this process, from 0."""
-        return int(_accelerator().process_index) if _launched() else 0
+        return int(self._accelerator.process_index) if _launched() else 0
 
     @property
     def is_main(self) -> bool:
@@ -180,12 +186,12 @@ class Runtime:
             return module
         synchronize_batch_norm(module)
         warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
-        wrapped: nn.Module = _accelerator().prepare_model(module, device_placement=False)
+        wrapped: nn.Module = self._accelerator.prepare_model(module, device_placement=False)
         return wrapped
 
     def without_sync(self, module: nn.Module) -> AbstractContextManager[Any]:
         """A context in which the gradients of a wrapped module stay local (all micro-batches but the last)."""
-        return _accelerator().no_sync(module) if self.processes > 1 else contextlib.nullcontext()
+        return self._accelerator.no_sync(module) if self.processes > 1 else contextlib.nullcontext()
 
     def move(self, batch: Any) -> Any:
         """`batch` (any nesting of dicts, lists, tuples and tensors) on the device."""
@@ -250,7 +256,7 @@ class Runtime:
     def wait(self) -> None:
         """Wait until every process is here."""
         if self.processes > 1:
-            _accelerator().wait_for_everyone()
+            self._accelerator.wait_for_everyone()
 
 
 def _launched() -> bool:

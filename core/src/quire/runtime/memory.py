@@ -42,9 +42,10 @@ def largest_batch(attempt: Callable[[int], object], *, start: int = 1, limit: in
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            release_memory()
-            return False
-        return True
+        else:
+            return True
+        release_memory()  # only here does the error's traceback no longer hold the tensors
+        return False
 
     if not fits(start):
         raise TrainingError(f"a batch of {start} does not fit into memory", remedy="Use a smaller model or input.")

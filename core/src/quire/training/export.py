@@ -95,7 +95,7 @@ def _written(
     buffer = io.BytesIO()
     match format:
         case "torchscript":
-            traced = torch.jit.trace(module, inputs, check_trace=False)
+            traced = torch.jit.trace(module, inputs, check_trace=False)  # type: ignore[no-untyped-call]
             torch.jit.save(traced, buffer, _extra_files=dict(metadata))
         case "pt2":
             program = torch.export.export(module, inputs, dynamic_shapes=free_first_axis)
@@ -140,7 +140,7 @@ def _run_onnx(content: bytes, inputs: Inputs) -> Outputs:
 
 
 def _run_torchscript(content: bytes, inputs: Inputs) -> Outputs:
-    return _arrays(torch.jit.load(io.BytesIO(content))(*inputs))
+    return _arrays(torch.jit.load(io.BytesIO(content))(*inputs))  # type: ignore[no-untyped-call]
 
 
 def _run_pt2(content: bytes, inputs: Inputs) -> Outputs:

@@ -113,6 +113,7 @@ class Trainer:
         self.interrupted = False
         self.stop: StopTraining | None = None
         self.out_of_time = False
+        self._asked: StopTraining | None = None
         self._signalled = False
         self.phase_number = 0
         self.batch_number = 0
@@ -137,8 +138,8 @@ class Trainer:
 
     @property
     def stops_training(self) -> bool:
-        """Whether a hook asked to end the whole training, not only the phase."""
-        return self.stop is not None and not isinstance(self.stop, StopPhase)
+        """Whether the whole training is to end, not only the phase."""
+        return _of_training(self.stop)
 
     def train(self) -> None:
         """All phases, from the checkpoint if there is one. Raises TrainingError; KeyboardInterrupt after a checkpoint."""
@@ -186,29 +187,28 @@ class Trainer:
     def _all_phases(self, checkpoint: dict[str, Any] | None) -> None:
         first = checkpoint["phase"] if checkpoint is not None else 0
         for number in range(first, len(self.phases)):
-            if not self.stops_training:
-                self.stop = None
             self._one_phase(number, checkpoint if number == first else None)
             if self.stops_training:
                 return
 
     def _emit(self, event: str, **values: Any) -> None:
-        """Tell the hooks; what they ask for is heeded once the loop is at a place where it can end."""
+        """Tell the hooks; what they ask for is heeded when the processes agree next."""
         try:
             self.hooks.emit(event, run=self.run, **values)
         except StopTraining as stop:
-            if not self.stops_training:
-                self.stop = stop
+            if not _of_training(self._asked):
+                self._asked = stop
 
     def _agree(self, phase: Phase) -> None:
         """Let all processes end together: what one of them was asked by a hook, a signal or its clock holds for all."""
         late = phase.max_seconds is not None and self.seconds >= phase.max_seconds
-        asked = [self._signalled, late, self.stop is not None, self.stops_training]
-        self.interrupted, self.out_of_time, stop, stops_training = self.runtime.any(asked)
-        if stops_training and not self.stops_training:
-            self.stop = StopTraining("another process was asked to stop")
-        elif stop and self.stop is None:
-            self.stop = StopPhase("another process was asked to end the phase")
+        asked = [self._signalled, late, self._asked is not None, _of_training(self._asked)]
+        self.interrupted, self.out_of_time, stops_phase, stops_training = self.runtime.any(asked)
+        if stops_training and not _of_training(self._asked):
+            self._asked = StopTraining("another process was asked to stop")
+        elif stops_phase and self._asked is None:
+            self._asked = StopPhase("another process was asked to end the phase")
+        self.stop = self._asked
 
     def _one_phase(self, number: int, checkpoint: dict[str, Any] | None) -> None:
         phase = self.phases[number]
@@ -232,8 +232,10 @@ class Trainer:
                 log.info("phase %s ended: %s", phase.name, self.stop)
             self._finish_phase(phase)
             if number + 1 < len(self.phases) and not self.stops_training:
+                self.stop = self._asked = None
                 self.phase_number, self.context.epoch, self.context.step = number + 1, 0, 0
                 self.checkpoint(fresh=True)
+                self._agree(phase)
 
     def _begin_phase(self, checkpoint: dict[str, Any] | None) -> None:
         self.batch_number, self.best, self.best_weights = 0, None, None
@@ -243,6 +245,7 @@ class Trainer:
         if checkpoint is None or checkpoint["fresh"]:
             self.runtime.seed_everything(self.phase_number, self.runtime.rank)
         self._last_checkpoint = time.monotonic()
+        self._agree(self.context.phase)
 
     def _epochs(self, phase: Phase) -> None:
         context = self.context
@@ -262,24 +265,28 @@ class Trainer:
 
     def _one_epoch(self, phase: Phase, batches: Sequence[Sequence[int]]) -> None:
         """The rest of an epoch, from batch `self.batch_number` on; starts over from there when memory runs out."""
-        while self.batch_number < len(batches):
-            loaded = self._parts(batches)
-            for batch in batches[self.batch_number :]:
-                try:
-                    parts = [Part(next(loaded), weight) for _, weight in self._split(batch)]
-                    losses = self._one_step(parts, len(batch))
-                except Exception as error:
-                    if not is_out_of_memory(error):
-                        raise
-                    self._shrink(error, len(batch))
-                    break
-                self._count_step(phase, losses, len(batch))
-                if self._over(phase):
-                    return
-                if self.batch_number < len(batches):
-                    self._after_step(phase, epoch=None)
-                    if self._over(phase):
-                        return
+        while self.batch_number < len(batches) and not self._over(phase):
+            if not self._steps(phase, batches):
+                release_memory()
+
+    def _steps(self, phase: Phase, batches: Sequence[Sequence[int]]) -> bool:
+        """As many steps as the memory allows; whether it did for all."""
+        loaded = self._parts(batches)
+        for batch in batches[self.batch_number :]:
+            try:
+                parts = [Part(next(loaded), weight) for _, weight in self._split(batch)]
+                losses = self._one_step(parts, len(batch))
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._shrink(error, len(batch))
+                return False
+            self._count_step(phase, losses, len(batch))
+            if self.batch_number < len(batches) and not self._over(phase):
+                self._after_step(phase, epoch=None)
+            if self._over(phase):
+                return True
+        return True
 
     def _one_step(self, parts: Sequence[Part], samples: int) -> Losses:
         self._training_mode()
@@ -292,9 +299,11 @@ class Trainer:
 
     def _training_mode(self) -> None:
         """What the phase trains in training mode; what it leaves as it is (dropout, statistics) in evaluation mode."""
+        trains = self.context.phase.trains
         for module in self.modules.values():
-            module.eval()
-        _part(self.modules, self.context.phase.trains).train()
+            module.train(not trains)
+        if trains:
+            _part(self.modules, trains).train()
 
     def _count_step(self, phase: Phase, losses: Losses, samples: int) -> None:
         context = self.context
@@ -442,13 +451,13 @@ class Trainer:
             raise TrainingError(
                 "a single training sample does not fit into memory", remedy="Use a smaller model or input."
             ) from error
-        self.part_size = current // 2
-        release_memory()
+        self.part_size = -(-current // 2)
         log.warning("out of memory: batches are now computed in parts of %d samples", self.part_size)
 
     def _count_flop(self, part: Part, samples: int) -> None:
-        """Once, without a trace: in evaluation mode, no gradient, random state untouched."""
+        """Once, without a trace: in evaluation mode, no gradient, random state and buffers as before."""
         state = self.runtime.random_state()
+        buffers = [(buffer, buffer.clone()) for module in self.modules.values() for buffer in module.buffers()]
         for module in self.modules.values():
             module.eval()
         try:
@@ -458,6 +467,8 @@ class Trainer:
             log.debug("FLOP could not be counted: %s", error)
             self.meter.flop_per_sample = 0.0
         self.runtime.restore_random_state(state)
+        for buffer, before in buffers:
+            buffer.copy_(before)
         self._training_mode()
 
     def checkpoint(self, *, fresh: bool = False) -> None:
@@ -561,6 +572,10 @@ class Trainer:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+
+def _of_training(stop: StopTraining | None) -> bool:
+    return stop is not None and not isinstance(stop, StopPhase)
 
 
 def _part(modules: Mapping[str, nn.Module], path: str) -> nn.Module:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -17,18 +16,20 @@ from quire.dataset import InMemory
 from quire.errors import ConfigError, DataError, InvalidSample, Where
 from quire.runtime import Runtime
 from quire.task import SERIES_CLASSIFICATION
-from quire_tsc.augment import Aggregate
 from quire_tsc.config import OptimizerName, Select, TSCConfig
-from quire_tsc.formats.arrays import Layout
 from quire_tsc.formats.collection import without_padding
-from quire_tsc.minirocket import Head
 from quire_tsc.model import TSC
-from quire_tsc.preprocess import Interpolation, Missing, Normalize, Unequal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from quire.modality import Sample
+    from quire_tsc.augment import Aggregate
+    from quire_tsc.formats.arrays import Layout
+    from quire_tsc.minirocket import Head
+    from quire_tsc.preprocess import Interpolation, Missing, Normalize, Unequal
 
 __all__ = [
     "EncoderClassifier",

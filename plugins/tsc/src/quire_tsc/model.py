@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -30,6 +29,7 @@ from quire_tsc.training import UpdatePatience, optimization
 from quire_tsc.twiesn import TWIESN, fit_twiesn
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -146,22 +146,21 @@ class TSC(NeuralModel, Classifier, Embedder, Explainer, Exporter):
 
     def build(self) -> nn.Module:
         """The configured network; several for an ensemble or, before its choice, MCNN's grid."""
-        options = self.config.inception
-        match self.config.architecture:
+        name, options = self.config.architecture, {}
+        match name:
             case "mcnn" if "mcnn" not in self.facts:
                 return Members([self._mcnn(*point) for point in self._grid()])
             case "mcnn":
                 return self._mcnn(**self.facts["mcnn"])
             case "inception_time":
-                return Members([self._inception() for _ in range(options.n_ensemble)])
+                return Members([self._inception() for _ in range(self.config.inception.n_ensemble)])
             case "inception":
                 return self._inception()
             case "encoder":
-                return self._new("encoder", **self.config.encoder.model_dump())
+                options = self.config.encoder.model_dump()
             case "tlenet":
-                return self._new("tlenet", length=self._slicing().size)
-            case name:
-                return self._new(name)
+                options = {"length": self._slicing().size}
+        return self._new(name, **options)
 
     def _new(self, name: str, **options: Any) -> Network:
         fitted = self.preprocessing

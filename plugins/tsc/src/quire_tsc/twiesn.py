@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -170,17 +171,17 @@ def fit_ridge(parts: Iterable[tuple[Floats, Floats]], ridge: float) -> tuple[Flo
 
 
 def _fit_readout(reservoir: Reservoir, x: NDArray[np.floating], targets: Floats, ridge: float) -> TWIESN:
-    length = x.shape[2]
-    starts = _chunks(np.arange(len(x)), reservoir, steps=length)
-    parts = ((_features(reservoir, x[rows]), np.repeat(targets[rows], length, axis=0)) for rows in starts)
-    return TWIESN(reservoir, *fit_ridge(parts, ridge))
+    return TWIESN(reservoir, *fit_ridge(_feature_parts(reservoir, x, targets), ridge))
 
 
-def _features(reservoir: Reservoir, x: NDArray[np.floating]) -> Floats:
-    """[u_t, x_t] for every time step of every series: [n * length, channels + size]."""
-    states = np.stack(list(reservoir.states(x)), axis=1)
-    features = np.concatenate([x.transpose(0, 2, 1), states], axis=2, dtype=np.float64)
-    return features.reshape(-1, features.shape[2])
+def _feature_parts(reservoir: Reservoir, x: NDArray[np.floating], targets: Floats) -> Iterator[tuple[Floats, Floats]]:
+    """[u_t, x_t] and the targets of every time step of every series, in parts of CHUNK_BYTES at most."""
+    for rows in _chunks(np.arange(len(x)), reservoir, steps=x.shape[2]):
+        steps_at_once = max(1, CHUNK_BYTES // (len(rows) * _feature_bytes(reservoir)))
+        inputs = np.moveaxis(x[rows], 2, 0)
+        features = (np.hstack(pair) for pair in zip(inputs, reservoir.states(x[rows]), strict=True))
+        while some := list(islice(features, steps_at_once)):
+            yield np.concatenate(some, dtype=np.float64), np.tile(targets[rows], (len(some), 1))
 
 
 def _mean_features(reservoir: Reservoir, x: NDArray[np.floating]) -> Floats:
@@ -192,10 +193,14 @@ def _mean_features(reservoir: Reservoir, x: NDArray[np.floating]) -> Floats:
 
 
 def _chunks(rows: NDArray[Any], reservoir: Reservoir, *, steps: int) -> Iterator[NDArray[Any]]:
-    """Runs of rows whose features for `steps` time steps stay within CHUNK_BYTES."""
-    size, channels = reservoir.inputs.shape
-    count = max(1, CHUNK_BYTES // (8 * steps * (size + channels)))
+    """Runs of rows whose features for `steps` time steps stay within CHUNK_BYTES, or single rows."""
+    count = max(1, CHUNK_BYTES // (steps * _feature_bytes(reservoir)))
     return (rows[start : start + count] for start in range(0, len(rows), count))
+
+
+def _feature_bytes(reservoir: Reservoir) -> int:
+    """Bytes of [u_t, x_t] of one series at one time step."""
+    return 8 * sum(reservoir.inputs.shape)
 
 
 def _split(y: NDArray[np.integer], validation_size: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -81,8 +81,8 @@ def tidy(table: pd.DataFrame, *, file: Path | None = None, percent: bool = False
         if name in result:
             result[name] = _numbers(result[name], str(found[name]), file)
     if percent:
-        result[["accuracy"]] /= 100
-        result["std"] = result["std"] / 100 if "std" in result else np.nan
+        for name in {"accuracy", "std"} & set(result.columns):
+            result[name] /= 100
     if "run" not in result:
         result["run"] = 0
     _require_fractions(result["accuracy"], file)
@@ -111,9 +111,10 @@ def align(
 ) -> pd.DataFrame:
     """Mean accuracies over runs, float64 [data sets x models], matched by name: the order of rows is of no account.
 
-    table: as `tidy` takes it, of one benchmark. `models`: which, and their order (default: all, alphabetically). Data
-    sets come alphabetically. A data set that a model lacks is a DataError that names both, or with on_missing="drop"
-    left out for all models (and logged). Raises ConfigError for a model that the table does not hold.
+    table: as `tidy` takes it, of one benchmark; runs that failed are left out of a mean. `models`: which, and their
+    order (default: all, alphabetically). Data sets come alphabetically. A data set that a model lacks is a DataError
+    that names both, or with on_missing="drop" left out for all models (and logged). Raises ConfigError for a model that
+    the table does not hold.
     """
     table = tidy(table)
     if "benchmark" in table and table["benchmark"].nunique() > 1:

@@ -1,0 +1,113 @@
+"""One cell, from its data to its figures."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from quire import registry
+from quire.discovery import find_reader, reader_options
+from quire.errors import ConfigError, DataError, QuireError, RunError
+from quire.evaluator import PredictionEvaluator, predict_all
+from quire.runtime import Runtime
+from quire.study.cells import Cell, Outcome
+from quire.training import NeuralModel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from quire.dataset import Dataset
+    from quire.model import Model
+
+log = logging.getLogger(__name__)
+
+
+def run_cell(cell: Cell, *, evaluators: Sequence[str] = (), device: str = "auto") -> Outcome:
+    """Train and evaluate; whatever goes wrong is an outcome with its error. The same cell gives the same figures."""
+    try:
+        return _measure(cell, evaluators, device)
+    except Exception as error:
+        log.exception("%s on %s with seed %d failed", *cell.key)
+        return Outcome("failed", error=_one_line(error))
+
+
+def _measure(cell: Cell, evaluators: Sequence[str], device: str) -> Outcome:
+    runtime = Runtime(device=device, precision="fp32", seed=cell.seed, threads=1)
+    model: Model = registry.create(cell.method.model, "model", **cell.method.config)
+    cpu_began = time.process_time()  # importing the plugin is not the cell's
+    train, test = _open(cell, model, "train"), _open(cell, model, "test")
+    model.task.require_fit(train.task, this=cell.method.name, that=train.name)
+    runtime.begin()
+    runtime.seed_everything()
+    began = time.perf_counter()
+    model.fit(train, runtime=runtime)
+    fit_seconds = time.perf_counter() - began
+    metrics, predict_seconds = _evaluate(model, test, evaluators, runtime)
+    return Outcome(
+        "done",
+        metrics=metrics,
+        fit_seconds=fit_seconds,
+        predict_seconds=predict_seconds,
+        cpu_seconds=time.process_time() - cpu_began,
+        n_params=_parameters(model),
+        device=runtime.torch_device.type,
+        fingerprint=f"{train.fingerprint()[:16]}-{test.fingerprint()[:16]}",
+        version=registry.describe(cell.method.model, "model").version,
+    )
+
+
+def _open(cell: Cell, model: Model, split: str) -> Dataset:
+    path = cell.source.path
+    if path is None:
+        raise DataError(f"the data set {cell.source.name} is not at hand")
+    reader = cell.source.reader
+    if reader is None:
+        reader, _ = find_reader(path, model.task, of=registry.describe(cell.method.model, "model").distribution)
+    reader_class: type[Dataset] = registry.get(reader, "dataset")
+    options = {**reader_options(reader_class, model.task), **cell.source.options}
+    return reader_class.open(path, split=split, **options)
+
+
+def _evaluate(
+    model: Model, test: Dataset, evaluators: Sequence[str], runtime: Runtime
+) -> tuple[dict[str, float | None], float]:
+    """The metrics of all evaluators, a name that two of them use from the first, and the seconds of prediction."""
+    names = tuple(evaluators) or model.task.evaluators
+    if not names:
+        raise ConfigError(f"the task {model.task.name} has no usual evaluator", remedy="Let the study name one.")
+    judges = [registry.get(name, "evaluator")() for name in names]
+    embed = any(judge.embeds for judge in judges if isinstance(judge, PredictionEvaluator))
+    predictions = None
+    metrics: dict[str, float | None] = {}
+    seconds = 0.0
+    for judge in judges:
+        began = time.perf_counter()
+        if isinstance(judge, PredictionEvaluator):
+            judge.prepare(model, test, runtime)
+            if predictions is None:
+                predictions = predict_all(model, test, need_target=True, embed=embed)
+                seconds += time.perf_counter() - began
+            report = judge.score(predictions)
+        else:
+            report = judge.evaluate(model, test, runtime=runtime)
+            seconds += time.perf_counter() - began
+        metrics = {name: score.value for name, score in report.metrics.items()} | metrics
+    return metrics, seconds
+
+
+def _parameters(model: Model) -> int | None:
+    """The trained network's number of weights; None for a model that has no network."""
+    if not isinstance(model, NeuralModel):
+        return None
+    try:
+        return sum(weight.numel() for weight in model.network.parameters() if weight.requires_grad)
+    except RunError:  # a method whose configuration trains no network
+        return None
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, QuireError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

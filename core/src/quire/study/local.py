@@ -1,0 +1,188 @@
+"""The local engine: worker processes of one thread each; on a GPU several share it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Self
+
+from quire.errors import RunError, Where
+from quire.study.cells import Cell, Outcome
+from quire.study.driver import ONE_THREAD
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+STILLBORN = 3  # workers in a row that die before they are ready: then none will live
+
+
+class LocalEngine:
+    """Runs cells in processes of this machine.
+
+    A worker that dies makes its cell a failed one and is replaced. timeout: seconds after which a cell's worker is
+    killed. devices: one per worker in turn. What workers print goes to workers.log in `folder`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        workers: int,
+        devices: Sequence[str] = ("auto",),
+        evaluators: Sequence[str] = (),
+        timeout: float | None = None,
+    ) -> None:
+        self.slots = workers
+        self._log = folder / "workers.log"
+        self._devices = tuple(devices)
+        self._evaluators = tuple(evaluators)
+        self._timeout = timeout
+        self._workers: list[_Worker] = []
+        self._messages: SimpleQueue[tuple[_Worker, dict[str, Any] | None]] = SimpleQueue()
+        self._stillborn = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in self._workers:
+            worker.cause_of_death()
+
+    def submit(self, cell: Cell) -> None:
+        """Give the cell to an idle worker, or to a new one."""
+        for worker in self._workers:
+            if worker.cell is None and not worker.late and self._begin(worker, cell):
+                return
+        used = {worker.number for worker in self._workers}
+        number = next(number for number in range(len(used) + 1) if number not in used)
+        worker = _Worker(number, self._devices[number % len(self._devices)], self._log, self._messages)
+        self._workers.append(worker)
+        if not self._begin(worker, cell):
+            worker.cell = cell  # the message that it is dead is on its way
+
+    def wait(self, timeout: float | None) -> list[tuple[Cell, Outcome]]:
+        """The next finished cell; RunError if workers can't even start."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            limits = [worker.limit for worker in self._workers if worker.limit is not None]
+            limits += [end] if end is not None else []
+            try:
+                worker, message = self._messages.get(
+                    timeout=max(0.0, min(limits) - time.monotonic()) if limits else None
+                )
+            except Empty:
+                self._kill_late()
+                if end is not None and time.monotonic() >= end:
+                    return []
+                continue
+            outcome = self._heard(worker, message)
+            if outcome is not None:
+                return [outcome]
+
+    def _begin(self, worker: _Worker, cell: Cell) -> bool:
+        """Send a cell; False if the worker is dead."""
+        if not worker.send({"cell": cell.to_json(), "evaluators": self._evaluators, "device": worker.device}):
+            return False
+        worker.cell = cell
+        if worker.ready:
+            self._start_clock(worker)
+        return True
+
+    def _start_clock(self, worker: _Worker) -> None:
+        """The cell begins now; the time in which a worker starts is not the cell's."""
+        if self._timeout is not None and worker.cell is not None:
+            worker.limit = time.monotonic() + self._timeout
+
+    def _heard(self, worker: _Worker, message: dict[str, Any] | None) -> tuple[Cell, Outcome] | None:
+        """What a worker's message means; None is its end."""
+        cell = worker.cell
+        if message is None:
+            self._workers.remove(worker)
+            cause = worker.cause_of_death()
+            if cell is None:
+                return None
+            if worker.ready or worker.late:
+                return cell, Outcome("failed", error=cause)
+            self._stillborn += 1
+            if self._stillborn == STILLBORN:
+                raise RunError(f"no worker can start: {cause}", where=Where(file=self._log))
+            self.submit(cell)
+            return None
+        if "ready" in message:
+            self._stillborn = 0
+            worker.ready = True
+            self._start_clock(worker)
+            return None
+        assert cell is not None
+        worker.cell = worker.limit = None
+        return cell, Outcome(**message["outcome"])
+
+    def _kill_late(self) -> None:
+        for worker in self._workers:
+            if worker.limit is not None and time.monotonic() >= worker.limit:
+                worker.late = f"it was stopped after {self._timeout:g} seconds (--timeout)"
+                worker.limit = None
+                worker.process.kill()
+
+
+class _Worker:
+    """A worker's process and the thread that listens to it."""
+
+    def __init__(
+        self, number: int, device: str, log: Path, messages: SimpleQueue[tuple[_Worker, dict[str, Any] | None]]
+    ) -> None:
+        self.number = number
+        self.device = device
+        self.cell: Cell | None = None
+        self.limit: float | None = None
+        self.late = ""
+        self.ready = False
+        with log.open("ab") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "quire.study.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env={**os.environ, **ONE_THREAD},
+                start_new_session=True,  # a signal to the driver's group must not look like the failure of a cell
+            )
+        self._listener = threading.Thread(target=self._listen, args=(messages,), daemon=True)
+        self._listener.start()
+
+    def _listen(self, messages: SimpleQueue[tuple[_Worker, dict[str, Any] | None]]) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.endswith(b"\n"):  # else it died while it wrote
+                messages.put((self, json.loads(line)))
+        messages.put((self, None))
+
+    def send(self, job: dict[str, Any]) -> bool:
+        """Write a line to the process; False if it is dead."""
+        assert self.process.stdin is not None
+        try:
+            os.write(self.process.stdin.fileno(), json.dumps(job).encode() + b"\n")
+        except BrokenPipeError:
+            return False
+        return True
+
+    def cause_of_death(self) -> str:
+        """How the process ended, in words, once it has."""
+        with self.process:  # closes its pipes
+            self._listener.join()
+        status = self.process.returncode
+        if self.late:
+            return self.late
+        if status < 0:
+            name = signal.Signals(-status).name
+            hint = ", as the system does when memory runs out" if name == "SIGKILL" else ""
+            return f"its worker was ended by {name}{hint}"
+        return f"its worker ended with exit code {status}"

@@ -1,0 +1,133 @@
+"""The Ray engine: the same cells as tasks on a cluster; the driver alone keeps their outcomes."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Self
+
+from quire.errors import RunError, require
+from quire.study.cells import Cell, Outcome
+from quire.study.driver import ONE_THREAD
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+RETRIES = 3  # times that a cell is begun again after its worker or its node was lost
+
+
+class RayEngine:
+    """Runs cells as Ray tasks of one CPU each and, where the cluster has GPUs and `device` is not "cpu", 1 / per_gpu GPU.
+
+    address: of an existing cluster ("auto": the one of this machine); None starts one here. workers: cells at once; None
+    is as many as the cluster has room for, which may grow while the study runs. Its nodes see the same plugins and, under
+    the same paths, the same data. timeout: seconds after which a cell is given up.
+    """
+
+    def __init__(
+        self,
+        *,
+        address: str | None = None,
+        workers: int | None = None,
+        device: str = "auto",
+        per_gpu: int = 4,
+        evaluators: Sequence[str] = (),
+        timeout: float | None = None,
+    ) -> None:
+        self._ray: Any = require("ray", extra="ray", purpose="--engine ray")
+        self._address = address
+        self._workers = workers
+        self._device = device
+        self._per_gpu = per_gpu
+        self._evaluators = tuple(evaluators)
+        self._timeout = timeout
+        self._running: dict[Any, Cell] = {}
+
+    def __enter__(self) -> Self:
+        self._owned = not self._ray.is_initialized()
+        if self._owned:
+            try:
+                self._ray.init(
+                    address=self._address, log_to_driver=False, logging_level="ERROR", include_dashboard=False
+                )
+            except (ConnectionError, ValueError) as error:
+                raise RunError(
+                    f"there is no Ray cluster at {self._address} ({error})",
+                    remedy="Start one with: ray start --head, or leave out --address.",
+                ) from None
+        if self._device == "auto" and not self._ray.cluster_resources().get("GPU"):
+            self._device = "cpu"
+        share = 0.0 if self._device == "cpu" else 1 / self._per_gpu
+        self._task = self._ray.remote(
+            num_cpus=1, num_gpus=share, max_retries=RETRIES, runtime_env={"env_vars": ONE_THREAD}
+        )(_run)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for reference in self._running:
+            self._ray.cancel(reference, force=True)
+        if self._owned:
+            self._ray.shutdown()
+
+    @property
+    def slots(self) -> int:
+        """Twice what runs at once, so that no node waits for the driver and new nodes find work."""
+        if self._workers is not None:
+            return self._workers
+        return max(1, 2 * int(self._ray.cluster_resources().get("CPU", 1)))
+
+    def submit(self, cell: Cell) -> None:
+        """Queue a task."""
+        reference = self._task.remote(cell.to_json(), self._evaluators, self._device, self._timeout)
+        self._running[reference] = cell
+
+    def wait(self, timeout: float | None) -> list[tuple[Cell, Outcome]]:
+        """The tasks that are finished; Ray begins those again whose worker or node was lost."""
+        ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=timeout)
+        return [(self._running.pop(reference), self._outcome(reference)) for reference in ready]
+
+    def _outcome(self, reference: Any) -> Outcome:
+        try:
+            return Outcome(**self._ray.get(reference))
+        except self._ray.exceptions.RayError as error:
+            return Outcome("failed", error=f"Ray lost it {RETRIES + 1} times: {_first_line(error)}")
+
+
+def _run(cell: dict[str, Any], evaluators: Sequence[str], device: str, timeout: float | None) -> dict[str, Any]:
+    """One cell, in a Ray worker."""
+    from quire.study.execute import run_cell
+
+    try:
+        with _alarm(timeout):
+            outcome = run_cell(Cell.from_json(cell), evaluators=evaluators, device=device)
+    except _Late:
+        outcome = Outcome("failed", error=f"it was stopped after {timeout:g} seconds (--timeout)")
+    return asdict(outcome)
+
+
+class _Late(BaseException):
+    """The time of a cell is over; no error of the cell's own, so `run_cell` lets it pass."""
+
+
+@contextmanager
+def _alarm(seconds: float | None) -> Iterator[None]:
+    """Raise _Late in the block after `seconds`."""
+
+    def ring(number: int, frame: object) -> None:
+        raise _Late
+
+    if seconds is None:
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

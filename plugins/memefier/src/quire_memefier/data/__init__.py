@@ -1,0 +1,1 @@
+"""Readers of the public releases' layouts and of users' own tables."""
