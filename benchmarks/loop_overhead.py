@@ -34,9 +34,7 @@ def by_hand(x: torch.Tensor, y: torch.Tensor, epochs: int) -> dict[str, torch.Te
     network = FCN(1, x.shape[2], 2).train()
     Runtime(device="cpu").seed_everything(0, 0)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, eps=1e-7, fused=True)
-    schedule = ReduceLROnPlateau(
-        optimizer, factor=0.5, patience=49, threshold=1e-4, threshold_mode="abs", min_lr=1e-4
-    )
+    schedule = ReduceLROnPlateau(optimizer, factor=0.5, patience=49, threshold=1e-4, threshold_mode="abs", min_lr=1e-4)
     best, weights = float("inf"), {}
     for epoch in range(epochs):
         order = np.random.default_rng([0, epoch]).permutation(len(x))

@@ -43,9 +43,10 @@ def main() -> None:
 
 
 def seconds(command: list[str]) -> float:
-    """The wall time of one start."""
+    """The wall time of one start, from compiled files as an installed program has them."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     started = time.perf_counter()
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True, env=environment)
     return time.perf_counter() - started
 
 

@@ -44,7 +44,7 @@ def parse_options(schema: type[OptionsT], values: Mapping[str, Any], *, owner: s
                 remedy=f"`quire show {owner}` lists all options.",
             ) from None
         message = fault["msg"].removeprefix("Value error, ")
-        given = "" if fault["type"] == "missing" else f", not {fault['input']!r}"
+        given = "" if fault["type"] == "missing" or not name else f", not {fault['input']!r}"
         raise ConfigError(
             f"{message[:1].lower()}{message[1:]}{given}",
             where=Where(field=name) if name else None,

@@ -33,7 +33,7 @@ OFFICIAL = {
     )
 }
 
-_GROUPS = {kind: f"quire.{kind}" if kind == "weights" else f"quire.{kind}s" for kind in KINDS}
+_GROUPS = {kind: f"quire.{kind}s" for kind in KINDS} | {"study": "quire.studies", "weights": "quire.weights"}
 _KINDS = {group: kind for kind, group in _GROUPS.items()}
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ In a plugin's tests:
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from quire import registry
@@ -92,7 +92,9 @@ class Check:
             return Outcome(self.plugin, self.name, "failed", str(broken))
         except Exception as error:  # whatever a plugin raises, the other checks go on
             rule = " ".join((self.function.__doc__ or "").partition("\n\n")[0].split()).rstrip(".")
-            message = f"{self._lazy.subject.title} raised {type(error).__name__}: {error}. The rule: {rule}."
+            message = (
+                f"{self._lazy.subject.title} raised {type(error).__name__}: {str(error).rstrip('.')}. The rule: {rule}."
+            )
             return Outcome(self.plugin, self.name, "failed", message)
         return Outcome(self.plugin, self.name, "passed")
 
@@ -113,6 +115,7 @@ def checks_for(kind: str) -> list[Callable[[Any], None]]:
 def check_plugin(name: str, kind: str | None = None) -> list[Outcome]:
     """Hold what is installed as `name` to the rules for its kind (all its kinds, if none is given) and its package.
 
+    The kind "package" stands for the rules of its package alone.
     Raises PluginError if nothing of that name, or of that name and kind, is installed.
     """
     return [check.outcome() for check in _checks(name, kind)]
@@ -120,7 +123,7 @@ def check_plugin(name: str, kind: str | None = None) -> list[Outcome]:
 
 def check_class(name: str, kind: str, cls: type) -> list[Outcome]:
     """Hold `cls` to the rules for `kind`, as if it were what is installed as `name`."""
-    lazy = _Lazy(lambda: _SUBJECTS[kind](name, cls))
+    lazy = _Lazy(partial(_SUBJECTS[kind], name, cls))
     return [Check(name, function, lazy).outcome() for function in checks_for(kind)]
 
 
@@ -141,15 +144,16 @@ def parametrize(name: str, kind: str | None = None) -> Any:
 
 
 def _checks(name: str, kind: str | None) -> list[Check]:
-    found = [entry for entry in registry.descriptions(kind) if entry.name == name]
+    wanted = None if kind == "package" else kind
+    found = [entry for entry in registry.descriptions(wanted) if entry.name == name]
     if not found:
-        registry.describe(name, kind)  # says what there is instead
+        registry.describe(name, wanted)  # says what there is instead
     checks = []
     for distribution in dict.fromkeys(entry.distribution for entry in found):
-        lazy = _Lazy(lambda distribution=distribution: package.PackageSubject(name, distribution))  # type: ignore[misc]
+        lazy = _Lazy(partial(package.PackageSubject, name, distribution))
         checks += [Check(name, function, lazy) for function in checks_for("package")]
-    for each in dict.fromkeys(entry.kind for entry in found):
-        lazy = _Lazy(lambda each=each: _loaded(name, each))  # type: ignore[misc]
+    for each in dict.fromkeys(entry.kind for entry in found if kind != "package"):
+        lazy = _Lazy(partial(_loaded, name, each))
         checks += [Check(name, function, lazy) for function in checks_for(each)]
     return checks
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pickle
 import shutil
 from contextlib import chdir
-from functools import cached_property, partial
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quire import registry
 from quire.conformance.options import check_options_have_defaults
-from quire.conformance.subject import NotApplicable, Subject, differences, listed, resting_on
+from quire.conformance.subject import NotApplicable, Subject, differences, listed, once, resting_on
 from quire.dataset import sort_labels
 from quire.discovery import reader_options
 from quire.errors import ConfigError, DataError, InvalidSample, QuireError
@@ -38,13 +38,13 @@ class DatasetSubject(Subject):
         """A new release."""
         return self.cls.sample(self.new_folder() / "release", seed=seed)
 
-    @cached_property
+    @once
     def release(self) -> Path:
         """A release that no check changes."""
         with resting_on("check_sample"):
             return self.sampled()
 
-    @cached_property
+    @once
     def options(self) -> dict[str, Any]:
         """What a reader of any task must be told: the first task by which it can read its own sample."""
         self.rest_on(check_options_have_defaults)
@@ -65,13 +65,13 @@ class DatasetSubject(Subject):
         split = self.cls.splits(path)[0] if split is None else split
         return self.cls.open(path, split=split, **self.options)
 
-    @cached_property
+    @once
     def dataset(self) -> Dataset:
         """The first split of the release."""
         with resting_on("check_splits"):
             return self.open()
 
-    @cached_property
+    @once
     def samples(self) -> list[Sample]:
         """Its samples, in order."""
         with resting_on("check_access"):
@@ -229,7 +229,7 @@ def check_telling_fingerprint(subject: DatasetSubject) -> None:
     """The fingerprint of other data is another one."""
     subject.rest_on(check_splits)
     other = subject.open(subject.sampled(seed=1))
-    if not list(differences(subject.samples, list(other))):
+    if not list(differences(subject.samples, [other[index] for index in range(len(other))])):
         raise NotApplicable("sample writes the same data for every seed")
     subject.require(
         other.fingerprint() != subject.dataset.fingerprint(),

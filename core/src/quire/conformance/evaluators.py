@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from functools import cached_property
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from quire.conformance.options import check_options_have_defaults
-from quire.conformance.subject import NotApplicable, Subject, listed, resting_on
+from quire.conformance.subject import NotApplicable, Subject, listed, once, resting_on
 from quire.dataset import InMemory
 from quire.discovery import reader_options, readers
 from quire.errors import InvalidSample, QuireError, TaskMismatch, Where
@@ -34,7 +33,7 @@ class EvaluatorSubject(Subject):
 
     cls: type[Evaluator]
 
-    @cached_property
+    @once
     def data(self) -> Dataset:
         """Labelled vectors for an evaluator of any task, else the sample of an installed reader for its task."""
         if self.cls.task is None:
@@ -58,7 +57,7 @@ class EvaluatorSubject(Subject):
         except TaskMismatch as error:
             raise NotApplicable(f"the stand-in for a model does not suit it: {error}") from error
 
-    @cached_property
+    @once
     def report(self) -> Report:
         """The report on all of the data."""
         with resting_on("check_report"):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from quire import registry
-from quire.conformance.subject import NotApplicable, Subject, differences, listed, resting_on
+from quire.conformance.subject import NotApplicable, Subject, differences, listed, once, resting_on
 from quire.discovery import reader_options
 from quire.errors import InvalidSample
 from quire.hooks import hookimpl
@@ -68,7 +68,7 @@ class ModelSubject(Subject):
         settings = {**self.demo.settings, **self.demo.quick}
         return self.cls(self.cls.Config.parse(settings, owner=self.name), runtime=self.runtime)
 
-    @cached_property
+    @once
     def data(self) -> tuple[Dataset, Dataset]:
         """The demo's data: its first split to train on, its last one to predict for."""
         reader: type[Dataset] = registry.get(self.demo.dataset, "dataset")
@@ -86,7 +86,7 @@ class ModelSubject(Subject):
         with resting_on("check_demo"):
             return self.data[0]
 
-    @cached_property
+    @once
     def samples(self) -> list[Sample]:
         """A few samples of the test set, without their targets."""
         with resting_on("check_demo"):
@@ -94,7 +94,7 @@ class ModelSubject(Subject):
             picked = np.linspace(0, len(test) - 1, min(SAMPLES, len(test))).astype(int)
             return [{key: value for key, value in test[int(i)].items() if key != "target"} for i in picked]
 
-    @cached_property
+    @once
     def training(self) -> tuple[Model, object]:
         """A trained model, and what its `fit` returned."""
         train, model = self.train, self.new()
@@ -106,7 +106,7 @@ class ModelSubject(Subject):
         with resting_on("check_fit"):
             return self.training[0]
 
-    @cached_property
+    @once
     def twin(self) -> Model:
         """Another training with the same seed."""
         with resting_on("check_fit"):

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import is_dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydantic import BaseModel
 
+T = TypeVar("T")
+
 
 class Broken(AssertionError):
     """A plugin breaks a rule: the message names the plugin, what is wrong, and how to mend it."""
@@ -23,6 +25,30 @@ class Broken(AssertionError):
 
 class NotApplicable(Exception):
     """A check has nothing to look at, or rests on another one that fails."""
+
+
+class once(Generic[T]):  # noqa: N801 - a decorator
+    """A property that is computed at most once, also where that fails: what was raised is raised again."""
+
+    def __init__(self, make: Callable[[Any], T]) -> None:
+        self._make = make
+        self.__doc__ = make.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = f"once {name}"
+
+    def __get__(self, subject: Any, owner: type) -> T:
+        kept = vars(subject)
+        if self._name not in kept:
+            try:
+                kept[self._name] = self._make(subject), None
+            except Exception as error:
+                kept[self._name] = None, error
+        value: T
+        value, raised = kept[self._name]
+        if raised is not None:
+            raise raised
+        return value
 
 
 class Subject:

@@ -59,7 +59,7 @@ class SynchronizedBatchNorm(nn.modules.batchnorm._BatchNorm):
         """Normalise `input` by the global batch in training, by the running statistics otherwise."""
         if not self.training or world_size() == 1:
             return super().forward(input)
-        values = input.float()
+        values = input.to(torch.promote_types(input.dtype, torch.float32))
         dims = [d for d in range(values.dim()) if d != 1]
         channels = values.shape[1]
         shape = [1, channels] + [1] * (values.dim() - 2)

@@ -165,7 +165,7 @@ def read_study(path: Path) -> FileStudy:
     try:
         described = StudyFile.model_validate(values)
     except ValidationError as error:
-        raise _fault(path, text, error.errors()[0]) from None
+        raise _fault(path, text, error.errors()) from None
     for name, entry in described.models.items():
         try:
             registry.describe(entry.model, "model")
@@ -175,7 +175,9 @@ def read_study(path: Path) -> FileStudy:
     return FileStudy(path, described)
 
 
-def _fault(path: Path, text: str, fault: Any) -> ConfigError:
+def _fault(path: Path, text: str, faults: Sequence[Any]) -> ConfigError:
+    """The error for the first fault, an unknown key before all others: it often explains a missing one."""
+    fault = min(faults, key=lambda fault: fault["type"] != "extra_forbidden")
     keys = tuple(fault["loc"])
     where = Where(file=path, line=_line(text, keys), field=".".join(map(str, keys)))
     if fault["type"] == "extra_forbidden":

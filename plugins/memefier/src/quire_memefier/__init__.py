@@ -22,7 +22,23 @@ _HOME = {
     "run_grid": "grid",
     "summarize": "protocol",
 }
-__all__ = sorted(_HOME)
+__all__ = [
+    "CaptionDecoder",
+    "ClipBackbone",
+    "DualStageFusion",
+    "HatefulMemes",
+    "Head",
+    "MemeEvaluator",
+    "MemeFier",
+    "MemeFierClassifier",
+    "MemeFierConfig",
+    "MemeTable",
+    "Memotion7k",
+    "MultiOFF",
+    "grid_options",
+    "run_grid",
+    "summarize",
+]
 
 
 def __getattr__(name: str) -> Any:

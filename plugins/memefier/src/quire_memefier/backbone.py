@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -59,7 +59,8 @@ class ClipBackbone:
 
     def __init__(self, name: str, model: CLIPModel, tokenizer: CLIPTokenizer, processor: CLIPImageProcessorPil) -> None:
         self.name = name
-        self.model = model.eval().requires_grad_(False)
+        self.model = model.requires_grad_(False)
+        self.model.train(False)
         self.tokenizer = tokenizer
         self.processor = processor
         self.fingerprint = _fingerprint(model)
@@ -73,20 +74,28 @@ class ClipBackbone:
         self._caught.tokens = output
 
     @property
+    def _config(self) -> Any:
+        return self.model.config
+
+    @property
+    def image_size(self) -> int:
+        """The side of an image in pixels."""
+        return int(self._config.vision_config.image_size)
+
+    @property
     def text_length(self) -> int:
         """T: the most tokens of a text, with its two ends."""
-        return int(self.model.config.text_config.max_position_embeddings)
+        return int(self._config.text_config.max_position_embeddings)
 
     @property
     def grid(self) -> int:
         """Patches along a side of the image."""
-        vision = self.model.config.vision_config
-        return int(vision.image_size) // int(vision.patch_size)
+        return self.image_size // int(self._config.vision_config.patch_size)
 
     @property
     def shape(self) -> Shape:
         """Widths and number of tokens of the features."""
-        config = self.model.config
+        config = self._config
         return Shape(
             config.vision_config.hidden_size, config.text_config.hidden_size, config.projection_dim, self.grid**2 + 1
         )
@@ -122,7 +131,8 @@ class ClipBackbone:
         return self._features(lambda: self.model.get_text_features(input_ids=ids, attention_mask=attention), kind)
 
     def _features(self, forward: Callable[[], Any], kind: TokenFeatures) -> Features:
-        outputs = forward()
+        with torch.autocast(self.model.device.type, enabled=False):  # what is cached must not depend on the run
+            outputs = forward()
         tokens = self._caught.tokens if kind == "last_ln2" else outputs.last_hidden_state
         del self._caught.tokens
         return Features(tokens, outputs.pooler_output)
@@ -203,14 +213,14 @@ class _quiet:  # noqa: N801 - a context manager that reads as an adverb
         self._logger = logging.getLogger("transformers")
         self._level, self._bars = self._logger.level, chatter.is_progress_bar_enabled()
         self._logger.setLevel(logging.ERROR)
-        chatter.disable_progress_bar()
+        chatter.disable_progress_bar()  # type: ignore[no-untyped-call]
 
     def __exit__(self, *_: object) -> None:
         from transformers.utils import logging as chatter
 
         self._logger.setLevel(self._level)
         if self._bars:
-            chatter.enable_progress_bar()
+            chatter.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _fingerprint(model: CLIPModel) -> str:
@@ -265,9 +275,7 @@ def write_tiny_backbone(folder: Path, *, seed: int) -> None:
         torch.manual_seed(seed)
         CLIPModel(config).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        CLIPImageProcessorPil(
-            size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56}
-        ).save_pretrained(folder)
+        CLIPImageProcessorPil(size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56}).save_pretrained(folder)
 
 
 def _tiny_tokenizer() -> CLIPTokenizer:
@@ -276,7 +284,7 @@ def _tiny_tokenizer() -> CLIPTokenizer:
 
     from quire_memefier.data.confounders import WORDS
 
-    letters = list(bytes_to_unicode().values())
+    letters = list(bytes_to_unicode().values())  # type: ignore[no-untyped-call]
     tokens = dict.fromkeys([*letters, *(f"{letter}</w>" for letter in letters)])
     merges: dict[tuple[str, str], None] = {}
     for word in WORDS:
@@ -286,4 +294,4 @@ def _tiny_tokenizer() -> CLIPTokenizer:
             head += letter
             tokens[head] = None
     names = [*tokens, "<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(vocab={name: number for number, name in enumerate(names)}, merges=list(merges))
+    return CLIPTokenizer(vocab={name: number for number, name in enumerate(names)}, merges=cast("Any", list(merges)))

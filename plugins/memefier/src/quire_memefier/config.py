@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - pydantic reads it at run time
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
@@ -63,7 +63,8 @@ class BaselineOptions(Config):
     hidden: PositiveInt = Field(64, description="H, the width of the word embedding and of the LSTM")
     lstm_layers: PositiveInt = Field(1, description="layers of the LSTM")
     resnet: str | None = Field(
-        None, description="hub id or local folder of a pre-trained ResNet (microsoft/resnet-18); none trains from scratch"
+        None,
+        description="hub id or local folder of a pre-trained ResNet (microsoft/resnet-18); none trains from scratch",
     )
     widths: tuple[PositiveInt, ...] = Field(
         (64, 128, 256, 512), min_length=1, description="channels of the stages of a ResNet from scratch"
@@ -113,7 +114,8 @@ class MemeFierConfig(Config):
     ext_dropout: float = Field(0.5, ge=0, lt=1, description="dropout of the external knowledge")
     head_dropout: float = Field(0.1, ge=0, lt=1, description="dropout before the heads")
     stage1_scale: Literal["none", "sqrt_d"] = Field(
-        "none", description="sqrt_d: multiply the first stage's products by sqrt(d_model), so that their norm is about 1"
+        "none",
+        description="sqrt_d: multiply the first stage's products by sqrt(d_model), so that their norm is about 1",
     )
     mask_padding: bool = Field(True, description="padded tokens are not attended to; the paper attends to them")
     absent_embedding: bool = Field(

@@ -95,8 +95,10 @@ class ClipFeatureExtractor:
         """The store of these features: "disk", "ram" (shared by all models of this process) or "off", which is None."""
         if kind == "off":
             return None
-        return FeatureCache(self.namespace) if kind == "disk" else _memory.setdefault(
-            content_hash(self.namespace), MemoryStore()
+        return (
+            FeatureCache(self.namespace)
+            if kind == "disk"
+            else _memory.setdefault(content_hash(self.namespace), MemoryStore())
         )
 
     def text_of(self, sample: Sample) -> str | None:
@@ -120,7 +122,7 @@ class ClipFeatureExtractor:
     def raw(self, samples: Sequence[Sample]) -> Batch:
         """What `encode` needs: pixel_values [n, 3, side, side], ids and text_mask [n, T], has_image and has_text [n]."""
         images, texts = [sample.get("image") for sample in samples], [self.text_of(sample) for sample in samples]
-        side = int(self.backbone.model.config.vision_config.image_size)
+        side = self.backbone.image_size
         pixels = torch.zeros(len(samples), 3, side, side)
         has_image = torch.tensor([image is not None for image in images])
         if has_image.any():
@@ -198,7 +200,9 @@ class ClipFeatureExtractor:
                 keys += self.fill(store, checked, place)
                 log.info("encoded %d of %d memes of %s", stop, len(dataset), dataset.name)
             columns = zip(*keys, strict=True)
-            store.put_many([(name, {key: np.array(column, "S") for key, column in zip(("i", "t"), columns, strict=True)})])
+            store.put_many(
+                [(name, {key: np.array(column, "S") for key, column in zip(("i", "t"), columns, strict=True)})]
+            )
         found = store.get(name)
         return [(image.decode(), text.decode()) for image, text in zip(found["i"], found["t"], strict=True)]
 
@@ -265,4 +269,8 @@ def drop_modality(batch: Batch, share: float, rng: np.random.Generator) -> Batch
     both = batch["has_image"] & batch["has_text"]
     lose = torch.from_numpy(rng.random(n) < share) & both
     which = torch.from_numpy(rng.random(n) < 0.5)
-    return {**batch, "has_image": batch["has_image"] & ~(lose & which), "has_text": batch["has_text"] & ~(lose & ~which)}
+    return {
+        **batch,
+        "has_image": batch["has_image"] & ~(lose & which),
+        "has_text": batch["has_text"] & ~(lose & ~which),
+    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -15,6 +14,8 @@ from quire.config import Config
 from quire.errors import ConfigError, InvalidSample, Where, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 Kind = Literal["binary", "multiclass", "ordinal", "multilabel"]

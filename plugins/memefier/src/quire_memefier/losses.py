@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from torch import Tensor
 from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PAD = 0
 CaptionReduction = Literal["token", "reference"]

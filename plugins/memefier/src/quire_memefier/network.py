@@ -50,6 +50,7 @@ class DualStageFusion(nn.Module):
         self.encoder = _encoder(dim, options) if second else None
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """The fused sequence, or its mean over the tokens that count."""
         if self.encoder is not None:
             return cast("Tensor", self.encoder(tokens, src_key_padding_mask=~mask))
         weights = mask.unsqueeze(-1).to(tokens.dtype)
@@ -94,7 +95,7 @@ class MemeFier(nn.Module):
                 nn.Embedding(TOKENS, 32), nn.Dropout(ext_dropout), nn.Linear(32, dim), nn.Dropout(ext_dropout)
             )
         self.cls = nn.Embedding(1, dim)
-        self.type = nn.Embedding(TYPES, dim)
+        self.token_type = nn.Embedding(TYPES, dim)
         constant = torch.ones(2, dim)  # the same in all directions: it tells nothing
         self.absent = nn.Parameter(constant) if absent_embedding else nn.Buffer(constant, persistent=False)
         self.fusion = DualStageFusion(dim, encoder, second="2" in self.components)
@@ -114,16 +115,16 @@ class MemeFier(nn.Module):
         batch: image_tokens [n, P, .], text_tokens [n, T, .], image [n, .], text [n, .], text_mask [n, T] (True: no
         pad), has_image [n], has_text [n], with component E attributes int64 [n, A].
         """
-        image, text = self._globals(batch)                                                  # g, x: [n, d]
-        image_tokens = unit(self.image_tokens(batch["image_tokens"].float()) + self.type.weight[IMAGE])
-        text_tokens = unit(self.text_tokens(batch["text_tokens"].float()) + self.type.weight[TEXT])
-        if "1" in self.components:                                                          # sec. 3.3
+        image, text = self._globals(batch)  # g, x: [n, d]
+        image_tokens = unit(self.image_tokens(batch["image_tokens"].float()) + self.token_type.weight[IMAGE])
+        text_tokens = unit(self.text_tokens(batch["text_tokens"].float()) + self.token_type.weight[TEXT])
+        if "1" in self.components:  # sec. 3.3
             image_tokens = image_tokens * text.unsqueeze(1) * self.scale
             text_tokens = text_tokens * image.unsqueeze(1) * self.scale
-        cls = unit(self.cls.weight).expand(len(image), 1, -1)                               # z: [n, 1, d]
+        cls = unit(self.cls.weight).expand(len(image), 1, -1)  # z: [n, 1, d]
         parts = [cls, image_tokens, text_tokens]
         if "E" in self.components:
-            parts.append(unit(self.external(batch["attributes"]) + self.type.weight[EXTERNAL]))
+            parts.append(unit(self.external(batch["attributes"]) + self.token_type.weight[EXTERNAL]))
         return cast("Tensor", self.fusion(torch.cat(parts, dim=1), self._mask(batch)))
 
     def _globals(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -163,6 +164,7 @@ class CaptionDecoder(nn.Module):
         self.output = nn.Linear(options.d, words)
 
     def forward(self, memory: Tensor, captions: Tensor) -> Tensor:
+        """Logits of the word that follows each position."""
         length = captions.shape[1]
         memory = self.memory(memory) + self.memory_position.weight[: memory.shape[1]]
         target = self.scale * self.word(captions) + self.position.weight[:length]
@@ -176,5 +178,3 @@ def _pads(captions: Tensor) -> Tensor:
     pads = captions == PAD
     pads[:, 0] = False
     return pads
-
-

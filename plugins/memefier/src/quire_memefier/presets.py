@@ -70,6 +70,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "lr": 3e-3,
         "batch_size": 50,
         "epochs": 15,
+        "lr_drop": {"factor": 1.0},
     },
 }
 """paper-*: the published best runs. tiny: a network of seconds on a random backbone, for a demo and for tests."""

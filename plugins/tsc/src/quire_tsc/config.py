@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from quire.config import Config
 from quire_tsc.augment import Aggregate
@@ -87,7 +87,7 @@ class TSCConfig(Config):
     recipe: Literal["fast", "paper"] = Field(
         "fast",
         description="paper: the review's training, thousands of epochs; fast: Adam for 100 epochs (time_cnn 300, "
-        "tlenet 40), then batch-norm statistics recomputed over the training set",
+        "mcnn 60, tlenet 40), then batch-norm statistics recomputed over the training set",
     )
     n_epochs: PositiveInt | None = Field(None, description="passes over the training set")
     batch_size: PositiveInt | None = Field(
@@ -127,6 +127,12 @@ class TSCConfig(Config):
     twiesn: TWIESNOptions = TWIESNOptions()
     minirocket: MiniRocketOptions = MiniRocketOptions()
 
+    @model_validator(mode="after")
+    def _patience_has_a_loss(self) -> Self:
+        if self.select == "last" and self.early_stopping_patience is not None:
+            raise ValueError("early_stopping_patience waits for a better loss, and select=last names none")
+        return self
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -157,7 +163,7 @@ PAPER: dict[str, Recipe] = {
 FAST: dict[str, Recipe] = {
     **{name: Recipe(**{**vars(recipe), "epochs": 100}) for name, recipe in PAPER.items()},
     "mlp": Recipe("adam", 100, None, 1e-3, plateau=(50, 1e-4)),
-    "mcnn": Recipe("adam", 100, None, 1e-3, select="val_loss"),
+    "mcnn": Recipe("adam", 60, None, 1e-3, select="val_loss"),
     "mcdcnn": Recipe("adam", 100, 16, 1e-3),
     "time_cnn": Recipe("adam", 300, 16, 1e-2),
     "tlenet": Recipe("adam", 40, 256, 0.01, decay=0.005),

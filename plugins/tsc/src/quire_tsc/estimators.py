@@ -86,6 +86,8 @@ class SeriesClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if len(series) != len(labels):
             raise DataError(f"there are {len(series)} series and {len(labels)} labels", where=Where(field="y"))
         self.classes_, columns = np.unique(labels, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise DataError(f"all labels are {self.classes_.tolist()}, which is one class", where=Where(field="y"))
         samples = [
             {"series": values, "target": str(column)} for values, column in zip(series, columns.tolist(), strict=True)
         ]
@@ -95,7 +97,8 @@ class SeriesClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Labels [n], of the type that `fit` was given."""
-        labels: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        columns = self.predict_proba(X).argmax(axis=1)
+        labels: NDArray[Any] = self.classes_[columns]
         return labels
 
     def predict_proba(self, X: Any) -> NDArray[np.float32]:

@@ -125,8 +125,13 @@ class TSC(NeuralModel, Classifier, Embedder, Explainer, Exporter):
 
     def study(self, train: Dataset) -> dict[str, Any]:
         """Labels, channels, length, number of cases, and the fitted preprocessing."""
+        if not len(train):
+            raise DataError(f"{train.name} has no samples to train on")
         if len(train.labels) < 2:
-            raise DataError(f"{train.name} has one class, {train.labels}, and nothing to tell it from")
+            raise DataError(
+                f"all samples of {train.name} are of the class {train.labels[0]!r}",
+                remedy="A classifier needs series of at least two classes.",
+            )
         config = self.config
         preprocessing = Preprocessing.fit(
             [train[index]["series"] for index in range(len(train))],

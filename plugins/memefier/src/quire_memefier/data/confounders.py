@@ -6,11 +6,15 @@ modality alone is at chance.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
 from PIL import Image, ImageDraw
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
 
 SIDE = 56
 _WHO = ("we", "all", "you")
@@ -48,16 +52,16 @@ def confounder_memes(count: int, rng: np.random.Generator) -> Iterator[Confounde
 
 def draw(shape: int, rng: np.random.Generator) -> Image.Image:
     """A picture of 56 x 56 pixels: radius 10 to 16, centre 18 to 38, on a pale ground of any colour."""
-    ground = tuple(rng.integers(170, 256, size=3).tolist())
+    ground = tuple(rng.integers(200, 256, size=3).tolist())
     picture = Image.new("RGB", (SIDE, SIDE), ground)
     radius = int(rng.integers(10, 17))
     x, y = rng.integers(18, 39, size=2).tolist()
     box = (x - radius, y - radius, x + radius, y + radius)
     pen = ImageDraw.Draw(picture)
     if shape:
-        pen.ellipse(box, fill=(200, 30, 30))
+        pen.ellipse(box, fill=(220, 20, 20))
     else:
-        pen.rectangle(box, fill=(30, 60, 200))
+        pen.rectangle(box, fill=(20, 20, 220))
     return picture
 
 

@@ -67,9 +67,7 @@ class HatefulMemes(MemeRows):
         return _inputs(path, cls.task) if isinstance(first, Row) and "img" in first.cells else None
 
     @classmethod
-    def sample(
-        cls, folder: Path, *, seed: int = 0, train: int = 400, validation: int = 100, test: int = 100
-    ) -> Path:
+    def sample(cls, folder: Path, *, seed: int = 0, train: int = 400, validation: int = 100, test: int = 100) -> Path:
         """Confounder memes, where each modality alone is at chance; captions.json tells what the pictures show."""
         rng = np.random.default_rng(seed)
         captions: dict[str, str] = {}
@@ -128,7 +126,12 @@ def _record(row: Row) -> Record:
     labels = {} if target is None else {"hateful": target}
     text = cells.get("text")
     return Record(
-        str(cells["id"]), image, text if isinstance(text, str) else None, labels, target, Where(row.file, row.line, "img")
+        str(cells["id"]),
+        image,
+        text if isinstance(text, str) else None,
+        labels,
+        target,
+        Where(row.file, row.line, "img"),
     )
 
 

@@ -38,7 +38,7 @@ SubTask = Literal["a", "b", "c"]
 class MemotionOptions(MemeOptions):
     """Options of Memotion7k."""
 
-    task: SubTask = Field("a", description="a: sentiment; b: which of four emotions; c: their grades")
+    subtask: SubTask = Field("a", description="a: sentiment; b: which of four emotions; c: their grades")
     head: str | None = Field(
         None, description="the head that is the target; none: overall_sentiment for a, offensive for b and c"
     )
@@ -72,11 +72,11 @@ class Memotion7k(MemeRows):
     @classmethod
     def questions(cls, path: Path, options: Any) -> tuple[Head, ...]:
         """One head for the sentiment, four for the emotions; the target's head leads."""
-        heads = heads_of(options.task)
-        wanted = options.head or ("overall_sentiment" if options.task == "a" else "offensive")
+        heads = heads_of(options.subtask)
+        wanted = options.head or ("overall_sentiment" if options.subtask == "a" else "offensive")
         names = [head.name for head in heads]
         if wanted not in names:
-            message = f"sub-task {options.task} has no head {wanted!r}{nearest(wanted, names)}"
+            message = f"sub-task {options.subtask} has no head {wanted!r}{nearest(wanted, names)}"
             raise ConfigError(message, where=Where(field="head"), remedy=f"Its heads are: {', '.join(names)}.")
         return tuple(sorted(heads, key=lambda head: head.name != wanted))
 
@@ -87,7 +87,7 @@ class Memotion7k(MemeRows):
         rows = _test_rows(path) if split == "test" else _train_rows(path, split, options.holdout)
         for row, grades in rows:
             try:
-                yield row if isinstance(row, InvalidSample) else _record(row, grades, split, options.task, first)
+                yield row if isinstance(row, InvalidSample) else _record(row, grades, split, options.subtask, first)
             except InvalidSample as error:
                 yield error
 
@@ -129,7 +129,8 @@ def heads_of(task: SubTask) -> tuple[Head, ...]:
 
 def reference_holdout(size: int) -> list[bool]:
     """Which rows of labels.csv the reference trains on: those whose uniform number of numpy's seed 42 is below .9."""
-    return (np.random.RandomState(42).uniform(size=size) < 0.9).tolist()
+    drawn: list[bool] = (np.random.RandomState(42).uniform(size=size) < 0.9).tolist()
+    return drawn
 
 
 def _find(path: Path, name: str) -> Path | None:
@@ -199,7 +200,9 @@ def _record(row: Row, raw: Mapping[str, str], split: str, task: SubTask, first: 
     name = str(row.cells[column]).strip()
     labels = _labels(raw, task, row) if raw else {}
     texts = ("corrected_text", "OCR_extracted_text") if test else ("text_corrected", "text_ocr")
-    text = next((cell for cell in (row.cells.get(key) for key in texts) if isinstance(cell, str) and _is_text(cell)), None)
+    text = next(
+        (cell for cell in (row.cells.get(key) for key in texts) if isinstance(cell, str) and _is_text(cell)), None
+    )
     image = relative_image(row.file.parent / (TEST_IMAGES if test else IMAGES), name, where)
     return Record(name, image, text, labels, labels.get(first), where)
 
@@ -253,7 +256,10 @@ def _write_train(root: Path, size: int, rng: np.random.Generator) -> None:
 
 def _write_test(root: Path, size: int, rng: np.random.Generator) -> None:
     (root / TEST_IMAGES).mkdir()
-    tables = {TEST: [["Image_name", "Image_URL", "OCR_extracted_text", "corrected_text"]], TRUTH: [["Image_name", "Labels"]]}
+    tables = {
+        TEST: [["Image_name", "Image_URL", "OCR_extracted_text", "corrected_text"]],
+        TRUTH: [["Image_name", "Labels"]],
+    }
     for number, meme in enumerate(confounder_memes(size, rng)):
         name = f"test_{number + 1}.png"
         meme.image.save(root / TEST_IMAGES / name)

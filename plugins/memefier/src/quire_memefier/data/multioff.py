@@ -87,7 +87,9 @@ def _table(path: Path, split: str) -> Path:
 def _record(row: Row, images: Path) -> Record:
     lacking = [name for name in ("image_name", "sentence", "label") if name not in row.cells]
     if lacking:
-        raise DataError(f"there is no column {lacking[0]!r}{nearest(lacking[0], row.cells)}", where=Where(file=row.file))
+        raise DataError(
+            f"there is no column {lacking[0]!r}{nearest(lacking[0], row.cells)}", where=Where(file=row.file)
+        )
     name, label = str(row.cells["image_name"]).strip(), str(row.cells["label"]).strip()
     if label not in LABELS:
         raise InvalidSample(

@@ -8,7 +8,7 @@ from abc import abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from PIL import Image as PillowImage
 from PIL import ImageFile
@@ -59,7 +59,9 @@ class MemeOptions(Config):
     verify: bool = Field(
         False, description="read every image when opening: unreadable ones, animations, images of several splits"
     )
-    allow_truncated: bool = Field(False, description="take images whose file ends too early, grey where data is missing")
+    allow_truncated: bool = Field(
+        False, description="take images whose file ends too early, grey where data is missing"
+    )
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,10 @@ class MemeRows(Rows):
     """
 
     task = MEME_CLASSIFICATION
-    Options: ClassVar[type[MemeOptions]] = MemeOptions
+
+    class Options(MemeOptions):
+        """What all readers of memes take."""
+
     heads: tuple[Head, ...] = ()
     toxic: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -137,16 +142,15 @@ class MemeRows(Rows):
             log.warning("%s, %s: %s", dataset.name, split, note)
         return dataset
 
-    def annotations(self, index: int) -> Sample:
+    def annotation(self, index: int) -> Sample:
         """The sample without its image, which is not read."""
         row = self._rows[self.position(index)]
         return {field: self._value(row, field) for field in row if field != "image"}
 
     def fingerprint(self) -> str:
         """A hash of samples as `Rows` makes it, and of labels, captions and attributes."""
-        extra = [
-            {name: row[name] for name in ("heads", "caption", "attributes") if name in row} for row in self._rows
-        ]
+        names = ("heads", "caption", "attributes")
+        extra: list[Any] = [{name: row[name] for name in names if name in row} for row in self._rows]
         return content_hash(super().fingerprint(), extra)
 
     @classmethod
@@ -309,12 +313,12 @@ def origin(dataset: Dataset) -> Dataset:
     return dataset
 
 
-def annotations(dataset: Dataset, index: int) -> Sample:
+def annotation_of(dataset: Dataset, index: int) -> Sample:
     """The sample without its image, which is not read where the data set can do without."""
     while isinstance(dataset, Subset):
-        dataset, index = dataset.dataset, int(dataset.indices[index])
+        index, dataset = int(dataset.indices[index]), dataset.dataset
     if isinstance(dataset, MemeRows):
-        return dataset.annotations(index)
+        return dataset.annotation(index)
     return {name: value for name, value in dataset[index].items() if name != "image"}
 
 

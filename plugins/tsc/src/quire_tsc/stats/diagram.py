@@ -127,6 +127,7 @@ def _draw_models(axes: Axes, layout: _Layout, found: Significance, names: Mappin
     """A stem from each model's rank to its name: the better half at the best side, the outermost on top."""
     models = list(found.mean_ranks)
     half = len(models) // 2
+    digits = max(len(f"{rank:.2f}") for rank in found.mean_ranks.values())
     for index, model in enumerate(models):
         better = index < half
         y = first_row + layout.row * ((index if better else len(models) - 1 - index) + 0.5)
@@ -137,7 +138,7 @@ def _draw_models(axes: Axes, layout: _Layout, found: Significance, names: Mappin
         axes.plot([x, x, edge], [0, y, y], color="0.25", linewidth=0.9, solid_joinstyle="miter", zorder=2)
         place: dict[str, Any] = {"va": "center_baseline", "ha": "left" if right else "right"}
         axes.text(edge + side * 0.06, y, rank, fontsize=8, color="0.45", **place)
-        axes.text(edge + side * (0.12 + 0.07 * len(rank)), y, names[model], fontsize=9.5, **place)
+        axes.text(edge + side * (0.12 + 0.07 * digits), y, names[model], fontsize=9.5, **place)
 
 
 def _draw_bars(axes: Axes, layout: _Layout, found: Significance, rows: list[int]) -> None:

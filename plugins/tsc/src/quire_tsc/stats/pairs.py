@@ -79,9 +79,10 @@ def plot_pair(
 
 
 def _annotate(figure: Figure, axes: Axes, points: pd.DataFrame, names: Sequence[str], texts: Sequence[Text]) -> None:
-    """Name these points wherever a name meets no other text, no point, and not the edge; else leave it out."""
+    """Name these points wherever a name meets no other text, no point, no diagonal and no edge; else leave it out."""
     figure.draw_without_rendering()  # lays the axes out, so that places in pixels are final
-    dots = axes.transData.transform(points.to_numpy(dtype=np.float64)[:, ::-1])
+    diagonal = np.linspace(0.0, 1.0, 200)[:, None].repeat(2, axis=1)
+    drawn = axes.transData.transform(np.concatenate([points.to_numpy(dtype=np.float64)[:, ::-1], diagonal]))
     taken = [text.get_window_extent() for text in texts]
     for name in dict.fromkeys(names):
         y, x = points.loc[name].to_numpy(dtype=np.float64).tolist()
@@ -99,7 +100,7 @@ def _annotate(figure: Figure, axes: Axes, points: pd.DataFrame, names: Sequence[
             )
             extent = text.get_window_extent()
             inside = axes.bbox.containsx(extent.x0) and axes.bbox.containsx(extent.x1)
-            if inside and not extent.padded(2).count_contains(dots) and not extent.count_overlaps(taken):
+            if inside and not extent.padded(2).count_contains(drawn) and not extent.count_overlaps(taken):
                 taken.append(extent)
                 break
             text.remove()

@@ -60,26 +60,20 @@ def tidy(table: pd.DataFrame, *, file: Path | None = None, percent: bool = False
     one is a run that failed. Raises DataError for a missing column, an empty name, what is not a number or no
     fraction, and for two rows of one model, data set and run.
     """
-    found = {
-        ours: next((name for name in names if name in table.columns), None) for ours, names in COLUMN_NAMES.items()
-    }
-    if found["model"] is None and found["accuracy"] is None and table.shape[1] > 1:
-        data = table.columns[0]
-        table = table.melt(id_vars=[data], var_name="model", value_name="accuracy", ignore_index=False)
-        found = {**dict.fromkeys(COLUMN_NAMES), "dataset": data, "model": "model", "accuracy": "accuracy"}
+    table, found = _long(table)
     for needed in ("model", "dataset", "accuracy"):
-        if found[needed] is None:
+        if needed not in found:
             raise DataError(
                 f"the table has no column {needed!r} (it has {', '.join(map(str, table.columns))})",
                 where=Where(file=file),
                 remedy=f"Name it one of {', '.join(COLUMN_NAMES[needed])}.",
             )
-    result = pd.DataFrame({ours: table[name] for ours, name in found.items() if name is not None}, index=table.index)
+    result = pd.DataFrame({ours: table[name] for ours, name in found.items()}, index=table.index)
     for name in ("model", "dataset"):
         result[name] = _names(result[name], file)
     for name in _NUMBERS:
         if name in result:
-            result[name] = _numbers(result[name], str(found[name]), file)
+            result[name] = _numbers(result[name], found[name], file)
     if percent:
         for name in {"accuracy", "std"} & set(result.columns):
             result[name] /= 100
@@ -94,15 +88,17 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     """Mean, standard deviation (n - 1; NaN for one run) and number of runs of each model and data set.
 
     table: as `tidy` gives it, or anything that `tidy` takes. Runs that failed are left out. Columns: model, dataset,
-    mean, std, n_runs, sorted by model and data set. A table of means keeps its own std and n_runs.
+    mean, std, n_runs, sorted by model and data set. A table of means keeps its own std and n_runs. Raises DataError as
+    `tidy` does, and for a table of several benchmarks.
     """
     table = tidy(table).dropna(subset=["accuracy"])
+    _require_one_benchmark(table)
     by_cell = table.groupby(["model", "dataset"], sort=True)
     summary = by_cell["accuracy"].agg(mean="mean", std="std", n_runs="size")
     if "std" in table and (summary["n_runs"] == 1).all():
         summary["std"] = by_cell["std"].first()
     if "n_runs" in table and (summary["n_runs"] == 1).all():
-        summary["n_runs"] = by_cell["n_runs"].first().astype(int)
+        summary["n_runs"] = by_cell["n_runs"].first().fillna(1).astype(int)
     return summary.reset_index()
 
 
@@ -117,12 +113,7 @@ def align(
     the table does not hold.
     """
     table = tidy(table)
-    if "benchmark" in table and table["benchmark"].nunique() > 1:
-        raise DataError(
-            f"the table holds several benchmarks ({', '.join(sorted(table['benchmark'].unique()))})",
-            where=Where(field="benchmark"),
-            remedy="Choose the rows of one.",
-        )
+    _require_one_benchmark(table)
     chosen = list(models) if models is not None else sorted(table["model"].unique())
     for model in chosen:
         if model not in set(table["model"]):
@@ -166,6 +157,27 @@ def listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:_SHOWN])}{more}"
 
 
+def _long(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The table with one accuracy a row, and for each of our columns that it has, what it calls it."""
+    found = {
+        ours: name for ours, names in COLUMN_NAMES.items() if (name := next((n for n in names if n in table), None))
+    }
+    if "model" in found or "accuracy" in found or table.shape[1] < 2:
+        return table, found
+    data = table.columns[0]
+    table = table.melt(id_vars=[data], var_name="model", value_name="accuracy", ignore_index=False)
+    return table, {"dataset": data, "model": "model", "accuracy": "accuracy"}
+
+
+def _require_one_benchmark(table: pd.DataFrame) -> None:
+    if "benchmark" in table and table["benchmark"].nunique() > 1:
+        raise DataError(
+            f"the table holds several benchmarks ({', '.join(sorted(table['benchmark'].unique()))})",
+            where=Where(field="benchmark"),
+            remedy="Choose the rows of one.",
+        )
+
+
 def _lacking(scores: pd.DataFrame) -> str:
     gaps = {model: sorted(scores.index[~np.isfinite(scores[model])]) for model in scores.columns}
     return "; ".join(f"{model} has no result on {listed(names)}" for model, names in gaps.items() if names)
@@ -179,16 +191,20 @@ def _place(column: pd.Series, position: int, file: Path | None, name: str) -> Wh
 
 
 def _names(column: pd.Series, file: Path | None) -> pd.Series:
-    names = column.fillna("").astype(str).str.strip()
+    names = _text(column)
     empty = np.flatnonzero(names == "")
     if len(empty):
         raise DataError(f"the {column.name} has no name", where=_place(column, empty[0], file, str(column.name)))
     return names
 
 
+def _text(column: pd.Series) -> pd.Series:
+    return column.map(lambda cell: "" if pd.isna(cell) else str(cell).strip())
+
+
 def _numbers(column: pd.Series, name: str, file: Path | None) -> pd.Series:
     numbers = pd.to_numeric(column, errors="coerce").astype(np.float64)
-    given = column.fillna("").astype(str).str.strip()
+    given = _text(column)
     wrong = np.flatnonzero(numbers.isna() & ~given.str.lower().isin(["", "nan", "na", "null", "none"]))
     if len(wrong):
         fault = f"{given.iloc[wrong[0]]!r} is not a number"
