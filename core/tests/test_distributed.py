@@ -166,7 +166,7 @@ class Parallel(NeuralModel):
         (part,) = parts
         loss = self.step(part.batch)["loss"] * part.weight
         self.network.zero_grad()
-        (loss * context.runtime.processes).backward()
+        (loss * context.runtime.processes).backward()  # type: ignore[no-untyped-call]
         context.runtime.average_gradients(self.network)
         context.optimizations[0].optimizer.step()
         return {"loss": loss.detach()}
@@ -280,7 +280,8 @@ def parts_of_batch_norm(root: Path) -> tuple[Parallel, Run]:
 
 def drawn_in_training() -> float:
     RUNTIME.seed_everything(0, RUNTIME.rank)
-    return float(torch.rand(()))
+    drawn: float = torch.rand(()).item()
+    return drawn
 
 
 NORMS: dict[str, dict[str, Any]] = {
@@ -454,7 +455,9 @@ def test_synchronised_batch_norm_is_batch_norm_of_the_global_batch(processes: An
     samples = sum(SHARES[: len(counted)])
     kind = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d}[x.dim()]
     expected = normalised(name, x[:samples], gradient[:samples], kind)
-    tolerance = {"rtol": 0.02, "atol": 0.05} if x.dtype is torch.bfloat16 else {"rtol": 1e-9, "atol": 1e-9}
+    tolerance: dict[str, Any] = (
+        {"rtol": 0.02, "atol": 0.05} if x.dtype is torch.bfloat16 else {"rtol": 1e-9, "atol": 1e-9}
+    )
     training_passes = 2 if name == "no statistics" else 3  # which in evaluation uses those of its own inputs
     for number in range(training_passes):
         output = torch.cat([result["outputs"][number] for result in counted])

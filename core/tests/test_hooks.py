@@ -109,9 +109,7 @@ def test_a_raising_hook_is_logged_once_and_the_run_goes_on(
     assert witness.values[-1] == {"state": "done", "reason": ""}
 
 
-@pytest.mark.parametrize(
-    ("event", "steps"), [("started", 0), ("step", 1), ("epoch", 2), ("finished", 4)], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("event", "steps"), [("started", 0), ("step", 1), ("epoch", 2), ("finished", 4)], ids=str)
 @pytest.mark.parametrize("request_type", [StopTraining, StopPhase])
 def test_a_request_to_stop_ends_the_run_with_its_reason(
     train: Callable[..., tuple[Model, Run]], event: str, steps: int, request_type: type[StopTraining]

@@ -129,7 +129,7 @@ def train(run: Run) -> Fragile:
 
 def serve() -> None:
     """Train the runs whose paths are read, each in a process of its own that begins with everything imported."""
-    import torch._dynamo  # noqa: F401, PLC0415 - what the first optimiser of a process spends its seconds on
+    import torch._dynamo  # noqa: F401 - what the first optimiser of a process spends its seconds on
 
     for line in sys.stdin:
         child = os.fork()

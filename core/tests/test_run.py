@@ -246,7 +246,7 @@ def test_a_run_gives_its_data_and_its_model_back(tmp_path: Path) -> None:
     assert run.info.data is not None
     train, test = run.info.data.open(), run.info.data.open("test")
     assert (len(train), len(test), len(train[0]["vector"])) == (24, 12, 2)
-    with pytest.raises(RunError, match="has no model yet.*--resume"):
+    with pytest.raises(RunError, match=r"has no model yet.*--resume"):
         run.load_model()
     model = registry.create("toy", n_epochs=1)
     model.fit(train, run=run)

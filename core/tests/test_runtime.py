@@ -6,6 +6,7 @@ import json
 import logging
 import random
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,7 +73,7 @@ def test_devices_that_are_not_there_are_refused(machine: Callable[..., None], as
 
 def test_a_machine_without_accelerator_refuses_one(machine: Callable[..., None]) -> None:
     machine()
-    with pytest.raises(ConfigError, match="'cuda' is not available here.*quire doctor"):
+    with pytest.raises(ConfigError, match=r"'cuda' is not available here.*quire doctor"):
         Runtime(device="cuda")
 
 
@@ -166,8 +167,15 @@ def test_optimisers_without_a_fused_form_are_made_plainly() -> None:
     runtime = Runtime(device="cpu")
     rmsprop = runtime.optimizer(torch.optim.RMSprop, parameters(torch.float32), lr=0.5)
     assert rmsprop.defaults["lr"] == 0.5
-    adam = runtime.optimizer(torch.optim.Adam, parameters(torch.complex64))  # which has no fused kernel
-    assert [p.dtype for group in adam.param_groups for p in group["params"]] == [torch.complex64]
+    for dtype, options in [(torch.complex64, {}), (torch.float32, {"foreach": True})]:  # neither has a fused form
+        for given in (parameters(dtype), [{"params": parameters(dtype), "lr": 0.1}]):
+            adam = runtime.optimizer(torch.optim.Adam, given, **options)
+            (parameter,) = adam.param_groups[0]["params"]
+            before = parameter.detach().clone()
+            parameter.grad = torch.ones_like(parameter)
+            adam.step()
+            assert not torch.equal(parameter, before)
+            assert not adam.param_groups[0]["fused"]
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +237,7 @@ def test_batches_back_off_until_they_fit(items: int, size: int, fits: int) -> No
     results: list[Any] = list(in_batches_that_fit(range(items), size, work))
     assert [item for batch in results for item in batch] == list(range(items))
     assert all(one <= min(size, fits) for one in sizes)
-    assert all(first >= second for first, second in zip(sizes, sizes[1:], strict=False))
+    assert all(first >= second for first, second in pairwise(sizes))
 
 
 def test_other_errors_are_not_taken_for_lack_of_memory() -> None:
@@ -293,7 +301,7 @@ def test_prefetched_batches_are_those_that_are_loaded_in_place() -> None:
         assert torch.equal(one["values"], other["values"])
         assert one["ids"] == other["ids"]
     noise = torch.cat([batch["values"] % 1 for batch in loaded[0]])
-    assert len(noise.unique()) == len(noise)
+    assert len(set(noise.tolist())) == len(noise)
     (again,) = Runtime(device="cpu", seed=4).load(load, jobs[5:6])
     assert torch.equal(again["values"], loaded[0][5]["values"])
 
@@ -346,9 +354,10 @@ def points(toy_plugin: Path, tmp_path: Path) -> Dataset:
 
 def toy(memory: int = 10**9, accumulate: int = 1, steps_per_report: int | None = None) -> NeuralModel:
     """quire-toy without randomness, on a device that has memory for batches of `memory` samples."""
-    from quire_toy.model import Toy, ToyConfig
-
+    from quire import registry
     from quire.training import Every
+
+    Toy: Any = registry.get("toy")
 
     class LimitedToy(Toy):  # type: ignore[misc]
         def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -360,7 +369,8 @@ def toy(memory: int = 10**9, accumulate: int = 1, steps_per_report: int | None =
             report = Every(epochs=1, steps=steps_per_report)
             return [replace(phase, accumulate=accumulate, report=report) for phase in super().phases(train)]
 
-    return LimitedToy(ToyConfig(n_epochs=3, noise=0, dropout=0), runtime=Runtime(device="cpu", precision="fp32"))
+    config = Toy.Config(n_epochs=3, noise=0, dropout=0)
+    return LimitedToy(config, runtime=Runtime(device="cpu", precision="fp32"))
 
 
 def weights(model: NeuralModel) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import chain
+from itertools import chain, pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -67,7 +67,7 @@ def test_total_size_keeps_to_the_budget(sizes: list[int], budget: int, epoch: in
             assert sum(sizes[index] for index in batch) == sizes[large[0]]
         else:
             assert sum(sizes[index] for index in batch) <= budget
-    for batch, following in zip(batches, batches[1:], strict=False):
+    for batch, following in pairwise(batches):
         assert sum(sizes[index] for index in batch) + sizes[following[0]] > budget
 
 

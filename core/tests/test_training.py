@@ -142,13 +142,23 @@ def points(samples: int = 13, *, seed: int = 0, labels: tuple[str, str] = ("a", 
     return InMemory(rows, task=VECTOR_CLASSIFICATION, name=name)
 
 
-def weights(module: nn.Module) -> Tensor:
+def weights(module: nn.Module | Tensor) -> Tensor:
+    assert isinstance(module, nn.Module)
     return torch.cat([tensor.detach().flatten().double() for tensor in module.state_dict().values()])
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     return Run.create(tmp_path / "runs", model="toy", config={})
+
+
+def gradient(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
+
+
+def descend(loss: Tensor) -> None:
+    loss.backward()  # type: ignore[no-untyped-call]
 
 
 def reopened(run: Run) -> Run:
@@ -212,7 +222,7 @@ def plain_training(
     for epoch in range(2):
         for batch in ByCount(len(train), 5, seed=3).batches(epoch):
             optimizer.zero_grad()
-            functional.cross_entropy(net(x[list(batch)]), y[list(batch)]).backward()
+            descend(functional.cross_entropy(net(x[list(batch)]), y[list(batch)]))
             if clip is not None:
                 nn.utils.clip_grad_norm_(net.parameters(), clip)
             optimizer.step()
@@ -292,8 +302,8 @@ class InnerLoop(Tiny):
         start = [parameter.detach().clone() for parameter in parameters]
         for _ in range(3):
             loss = context.stepper(batch)["loss"]
-            for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-                parameter.data -= 0.5 * gradient
+            for parameter, slope in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+                parameter.data -= 0.5 * slope
         for parameter, before in zip(parameters, start, strict=True):
             parameter.data = before + 0.1 * (parameter.data - before)
         return {"loss": loss.detach() * part.weight}
@@ -311,10 +321,10 @@ def test_a_model_may_own_its_step(run: Run) -> None:
     for _ in range(3):
         fast.zero_grad()
         loss = functional.cross_entropy(fast(batch["x"]), batch["y"])
-        loss.backward()
+        descend(loss)
         with torch.no_grad():
             for parameter in fast.parameters():
-                parameter -= 0.5 * parameter.grad  # type: ignore[operator]
+                parameter.copy_(parameter - 0.5 * gradient(parameter))
     expected = weights(net) + 0.1 * (weights(fast) - weights(net))
     torch.testing.assert_close(weights(model.network), expected, rtol=1e-5, atol=1e-7)
     assert read_metrics(run.metrics_path)[0]["loss"] == pytest.approx(loss.item(), rel=1e-5)
@@ -341,8 +351,8 @@ def test_gradients_pass_through_another_model() -> None:
     change = nn.Linear(3, 3)
     batch = judge.collate([points()[index] for index in range(13)])
     logits = judge.network(batch["x"] + change(batch["x"]))
-    functional.cross_entropy(logits, torch.ones(13, dtype=torch.long)).backward()
-    expected = torch.cat([(p - 0.1 * p.grad).flatten() for p in change.parameters()]).detach()  # type: ignore[operator]
+    descend(functional.cross_entropy(logits, torch.ones(13, dtype=torch.long)))
+    expected = torch.cat([(p - 0.1 * gradient(p)).flatten() for p in change.parameters()]).detach()
     torch.testing.assert_close(weights(attack.network), expected.double(), rtol=1e-5, atol=1e-7)
     assert torch.equal(weights(judge.network), before)
     assert all(parameter.grad is None for parameter in judge.network.parameters())
@@ -358,7 +368,7 @@ def test_counting_flop_leaves_no_trace() -> None:
             return net
 
         def step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-            self.network.seen += len(batch["x"])  # type: ignore[operator]
+            self.network.get_buffer("seen").add_(len(batch["x"]))
             return {"loss": super().step(batch)["loss"] * torch.rand(())}
 
     model = tiny(lambda data: phase(data, epochs=1), cls=Queue).fit(points())
@@ -370,8 +380,7 @@ def test_counting_flop_leaves_no_trace() -> None:
 
 def test_a_phase_changes_nothing_but_what_it_trains() -> None:
     body_only, head_only = (
-        lambda data, path=path: phase(data, trains=f"network.{path}", name=path)  # type: ignore[misc]
-        for path in ("body", "head")
+        lambda data, path=path: phase(data, trains=f"network.{path}", name=path) for path in ("body", "head")
     )
     CPU.seed_everything()
     fresh = Net(TinyConfig(norm=True, dropout=0.5))
@@ -622,7 +631,8 @@ def test_intervals_are_due_when_any_of_them_has_passed() -> None:
 
 
 def test_training_ends_when_its_time_is_over(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now, monotonic=lambda: clock.now)
+    clock = SimpleNamespace(now=0.0)
+    clock.perf_counter = clock.monotonic = lambda: clock.now
     monkeypatch.setattr("quire.training.loop.time", clock)
 
     class Slow(Tiny):
@@ -809,7 +819,7 @@ def test_observers_of_a_phase_are_kept_in_its_checkpoints(run: Run) -> None:
             self.total, self.count = state["total"], state["count"]
 
     averages = [Average() for _ in range(3)]
-    plans = [lambda data, a=average: phase(data, observers={"average": a}) for average in averages]  # type: ignore[misc]
+    plans = [lambda data, a=average: phase(data, observers={"average": a}) for average in averages]
     tiny(plans[0]).fit(points())
     interrupted = tiny(plans[1])
     watched(interrupted, run, interrupt_at=4)
@@ -824,7 +834,7 @@ def test_observers_of_a_phase_are_kept_in_its_checkpoints(run: Run) -> None:
 @pytest.mark.parametrize("change", ["labels", "samples", "configuration", "seed", "nothing"])
 def test_a_checkpoint_of_other_data_or_settings_is_refused(run: Run, change: str) -> None:
     tiny(lambda data: phase(data, epochs=2, checkpoint=Every(steps=2))).fit(points(), run=run)
-    model = tiny(lambda data: phase(data, epochs=2), **({"dropout": 0.1} if change == "configuration" else {}))
+    model = tiny(lambda data: phase(data, epochs=2), dropout=0.1 if change == "configuration" else 0.0)
     train = points(12 if change == "samples" else 13, labels=("a", "c") if change == "labels" else ("a", "b"))
     runtime = replace(CPU, seed=12) if change == "seed" else CPU
     if change == "nothing":
@@ -852,7 +862,7 @@ def test_a_saved_model_is_the_same_model(tmp_path: Path) -> None:
 def test_models_that_can_not_be_loaded_say_why(tmp_path: Path) -> None:
     folder = tiny().fit(points()).save(tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
-    with pytest.raises(RunError, match="not a .*WithMargin"):
+    with pytest.raises(RunError, match=r"not a .*WithMargin"):
         WithMargin.load(folder)
     with pytest.raises(RunError, match="there is no saved model here"):
         Tiny.load(tmp_path)
@@ -865,7 +875,7 @@ def test_models_that_can_not_be_loaded_say_why(tmp_path: Path) -> None:
         with pytest.raises(RunError, match=complaint):
             Tiny.load(folder)
     (folder / "config.json").write_text(json.dumps({**config, "config": {"norn": True}}))
-    with pytest.raises(ConfigError, match="'norn'.*did you mean 'norm'"):
+    with pytest.raises(ConfigError, match=r"'norn'.*did you mean 'norm'"):
         Tiny.load(folder)
 
 

@@ -51,6 +51,7 @@ __all__ = [
     "seed_everything",
 ]
 log = logging.getLogger(__name__)
+FUSED_ON = ("cpu", "cuda", "mps", "xpu")
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
@@ -217,11 +218,12 @@ class Runtime:
 
     def optimizer(self, kind: type[Optimizer], parameters: Any, **options: Any) -> Optimizer:
         """An optimiser in its fused form where it has one: the same update in one kernel."""
-        parameters = list(parameters)
-        if "fused" in inspect.signature(kind).parameters and self.torch_device.type in ("cpu", "cuda", "mps", "xpu"):
-            with contextlib.suppress(RuntimeError):
-                return kind(parameters, **{"fused": True, **options})
-        return kind(parameters, **options)
+        groups = _parameter_groups(parameters)
+        fusible = all(isinstance(p, Tensor) and p.is_floating_point() for group in groups for p in group["params"])
+        if fusible and "fused" in inspect.signature(kind).parameters and self.torch_device.type in FUSED_ON:
+            with contextlib.suppress(RuntimeError):  # options that exclude the fused form
+                return kind([dict(group) for group in groups], **{"fused": True, **options})
+        return kind(groups, **options)
 
     def share(self, batch: Sequence[int]) -> list[int]:
         """This process's part of a global batch."""
@@ -257,6 +259,13 @@ class Runtime:
         """Wait until every process is here."""
         if self.processes > 1:
             self._accelerator.wait_for_everyone()
+
+
+def _parameter_groups(parameters: Any) -> list[dict[str, Any]]:
+    """What an optimiser takes, as groups that do not run out when they are read twice."""
+    entries = list(parameters)
+    groups = entries if entries and isinstance(entries[0], dict) else [{"params": entries}]
+    return [{**g, "params": [g["params"]] if isinstance(g["params"], Tensor) else list(g["params"])} for g in groups]
 
 
 def _launched() -> bool:

@@ -82,7 +82,8 @@ class Outcome:
     """What came of a cell.
 
     error: one line, of a failed cell. metrics: all that the evaluators measured; None where one has no value.
-    fit_seconds, predict_seconds: wall time; cpu_seconds: processor time of the whole cell. fingerprint: of both splits.
+    fit_seconds, predict_seconds: wall time; cpu_seconds: processor time of reading, training and predicting.
+    fingerprint: of both splits.
     """
 
     status: Literal["done", "failed"]

@@ -35,26 +35,41 @@ def run_cell(cell: Cell, *, evaluators: Sequence[str] = (), device: str = "auto"
 def _measure(cell: Cell, evaluators: Sequence[str], device: str) -> Outcome:
     runtime = Runtime(device=device, precision="fp32", seed=cell.seed, threads=1)
     model: Model = registry.create(cell.method.model, "model", **cell.method.config)
-    cpu_began = time.process_time()  # importing the plugin is not the cell's
-    train, test = _open(cell, model, "train"), _open(cell, model, "test")
+    reading, fitting, predicting = _Watch(), _Watch(), _Watch()
+    with reading:
+        train, test = _open(cell, model, "train"), _open(cell, model, "test")
     model.task.require_fit(train.task, this=cell.method.name, that=train.name)
     runtime.begin()
     runtime.seed_everything()
-    began = time.perf_counter()
-    model.fit(train, runtime=runtime)
-    fit_seconds = time.perf_counter() - began
-    metrics, predict_seconds = _evaluate(model, test, evaluators, runtime)
+    with fitting:
+        model.fit(train, runtime=runtime)
+    metrics = _evaluate(model, test, evaluators, runtime, predicting)
     return Outcome(
         "done",
         metrics=metrics,
-        fit_seconds=fit_seconds,
-        predict_seconds=predict_seconds,
-        cpu_seconds=time.process_time() - cpu_began,
+        fit_seconds=fitting.wall,
+        predict_seconds=predicting.wall,
+        cpu_seconds=reading.cpu + fitting.cpu + predicting.cpu,
         n_params=_parameters(model),
         device=runtime.torch_device.type,
         fingerprint=f"{train.fingerprint()[:16]}-{test.fingerprint()[:16]}",
         version=registry.describe(cell.method.model, "model").version,
     )
+
+
+class _Watch:
+    """Adds up the seconds, of the wall clock and of this process's processor, that its blocks take."""
+
+    def __init__(self) -> None:
+        self.wall = self.cpu = 0.0
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter(), time.process_time()
+
+    def __exit__(self, *error: object) -> None:
+        wall, cpu = self._began
+        self.wall += time.perf_counter() - wall
+        self.cpu += time.process_time() - cpu
 
 
 def _open(cell: Cell, model: Model, split: str) -> Dataset:
@@ -70,9 +85,9 @@ def _open(cell: Cell, model: Model, split: str) -> Dataset:
 
 
 def _evaluate(
-    model: Model, test: Dataset, evaluators: Sequence[str], runtime: Runtime
-) -> tuple[dict[str, float | None], float]:
-    """The metrics of all evaluators, a name that two of them use from the first, and the seconds of prediction."""
+    model: Model, test: Dataset, evaluators: Sequence[str], runtime: Runtime, watch: _Watch
+) -> dict[str, float | None]:
+    """The metrics of all evaluators, a name that two of them use from the first; `watch` is on while it predicts."""
     names = tuple(evaluators) or model.task.evaluators
     if not names:
         raise ConfigError(f"the task {model.task.name} has no usual evaluator", remedy="Let the study name one.")
@@ -80,20 +95,18 @@ def _evaluate(
     embed = any(judge.embeds for judge in judges if isinstance(judge, PredictionEvaluator))
     predictions = None
     metrics: dict[str, float | None] = {}
-    seconds = 0.0
     for judge in judges:
-        began = time.perf_counter()
         if isinstance(judge, PredictionEvaluator):
             judge.prepare(model, test, runtime)
             if predictions is None:
-                predictions = predict_all(model, test, need_target=True, embed=embed)
-                seconds += time.perf_counter() - began
+                with watch:
+                    predictions = predict_all(model, test, need_target=True, embed=embed)
             report = judge.score(predictions)
         else:
-            report = judge.evaluate(model, test, runtime=runtime)
-            seconds += time.perf_counter() - began
+            with watch:
+                report = judge.evaluate(model, test, runtime=runtime)
         metrics = {name: score.value for name, score in report.metrics.items()} | metrics
-    return metrics, seconds
+    return metrics
 
 
 def _parameters(model: Model) -> int | None:

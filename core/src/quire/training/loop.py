@@ -299,11 +299,15 @@ class Trainer:
 
     def _training_mode(self) -> None:
         """What the phase trains in training mode; what it leaves as it is (dropout, statistics) in evaluation mode."""
-        trains = self.context.phase.trains
-        for module in self.modules.values():
-            module.train(not trains)
-        if trains:
-            _part(self.modules, trains).train()
+        trains, roots = self.context.phase.trains, list(self.modules.values())
+        learning = [_part(self.modules, trains)] if trains else roots
+        # the roots tell: to set the mode of every submodule at every step would cost more than some networks
+        if all(module.training for module in learning) and not any(m.training for m in roots if m not in learning):
+            return
+        for module in roots:
+            module.eval()
+        for module in learning:
+            module.train()
 
     def _count_step(self, phase: Phase, losses: Losses, samples: int) -> None:
         context = self.context

@@ -144,7 +144,11 @@ class NeuralModel(Model):
         return self
 
     def outputs(self, samples: Sequence[Sample]) -> Tensor:
-        """`forward` of all samples in batches that fit into memory, float32 on the CPU [samples, ...]."""
+        """`forward` of all samples in batches that fit into memory, float32 on the CPU [samples, ...].
+
+        Raises InvalidSample naming the field of the first sample that the task does not admit.
+        """
+        samples = [self.task.check(sample, index=index) for index, sample in enumerate(samples)]
 
         def work(batch: Sequence[Sample]) -> Tensor:
             moved = self.runtime.move(self.collate(batch))

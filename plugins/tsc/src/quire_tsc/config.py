@@ -121,11 +121,11 @@ class TSCConfig(Config):
     interpolation: Interpolation = Field("linear", description="how to resample")
     missing: Missing = Field("interpolate", description="missing values: interpolate, zero, or error")
     aggregate: Aggregate = Field("vote", description="how mcnn and tlenet join the answers for a series' slices")
-    inception: InceptionOptions = InceptionOptions()
-    encoder: EncoderOptions = EncoderOptions()
-    mcnn: MCNNOptions = MCNNOptions()
-    twiesn: TWIESNOptions = TWIESNOptions()
-    minirocket: MiniRocketOptions = MiniRocketOptions()
+    inception: InceptionOptions = Field(InceptionOptions(), description="the shape of inception and inception_time")
+    encoder: EncoderOptions = Field(EncoderOptions(), description="variants of encoder")
+    mcnn: MCNNOptions = Field(MCNNOptions(), description="the grid of mcnn")
+    twiesn: TWIESNOptions = Field(TWIESNOptions(), description="what twiesn does after its choice")
+    minirocket: MiniRocketOptions = Field(MiniRocketOptions(), description="size and classifier of minirocket")
 
     @model_validator(mode="after")
     def _patience_has_a_loss(self) -> Self:

@@ -418,7 +418,8 @@ class TSC(NeuralModel, Classifier, Embedder, Explainer, Exporter):
             return self.outputs(samples).numpy()
         if not samples:
             raise DataError("there are no samples to predict")
-        x = cast("Tensor", self.collate(samples)["x"])
+        checked = [self.task.check(sample, index=index) for index, sample in enumerate(samples)]
+        x = cast("Tensor", self.collate(checked)["x"])
         if isinstance(self._closed_form, TWIESN):
             return self._closed_form.predict_proba(x.numpy())
         return self._closed_form.predict_proba(x)
