@@ -5,6 +5,7 @@ Run as a script under torchrun, this file is one of the two processes; one launc
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -78,6 +79,17 @@ class StopAt:
             os.kill(os.getpid(), self.request)
 
 
+class Losses:
+    """Keeps the loss of every step."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    @hookimpl
+    def quire_step_finished(self, losses: Mapping[str, Tensor]) -> None:
+        self.losses.append(float(losses["loss"]))
+
+
 class StopAtCheckpoint:
     """Wants to end the training when a checkpoint was written, which only the main process does."""
 
@@ -115,6 +127,7 @@ STOPPED = {
         14, 5, phases=({"epochs": 9, "checkpoint": Every(steps=3)},), observers={0: StopAtCheckpoint()}
     ),
 }
+INTERRUPTED = ("Adam, plateau, selection", "uneven shares", "batch norm")
 SHARES = (5, 2)  # samples of each process in the tests of batch norm
 
 
@@ -142,6 +155,7 @@ class Parallel(NeuralModel):
     case: Case
     seen: list[list[str]]
     draws: list[float]
+    observer: Losses
 
     def build(self) -> nn.Module:
         net = Net(self.case)
@@ -188,7 +202,10 @@ class Parallel(NeuralModel):
             return [Optimization(adam, plateau, monitor="val_loss")]
 
         sampler = ByCount(len(train), self.case.batch_size, seed=2)
-        return [Phase(optimizers, sampler, **options) for options in self.case.phases]
+        return [
+            Phase(optimizers, sampler, observers={"losses": self.observer} if number == 0 else {}, **options)
+            for number, options in enumerate(self.case.phases)
+        ]
 
 
 def series(samples: int, seed: int) -> InMemory:
@@ -202,7 +219,7 @@ def series(samples: int, seed: int) -> InMemory:
 
 def fit(case: Case, run: Run | None, runtime: Runtime = RUNTIME) -> Parallel:
     model = Parallel(runtime=runtime)
-    model.case, model.seen, model.draws = case, [], []
+    model.case, model.seen, model.draws, model.observer = case, [], [], Losses()
     model.fit(series(case.samples, seed=0), series(5, seed=1), run=run)
     return model
 
@@ -214,6 +231,7 @@ def outcome(model: Parallel, run: Run) -> dict[str, Any]:
         "metrics": read_metrics(run.metrics_path),
         "seen": model.seen,
         "draws": model.draws,
+        "losses": model.observer.losses,
     }
 
 
@@ -228,7 +246,8 @@ def launched(root: Path) -> None:
         if RUNTIME.rank in case.observers:
             run.hooks.add("observer", case.observers[RUNTIME.rank])
         outcomes[name] = outcome(fit(case, run), run)
-    outcomes["interrupted"] = interrupted(root, CASES["Adam, plateau, selection"], "interrupted")
+    for name in INTERRUPTED:
+        outcomes[f"interrupted {name}"] = interrupted(root, CASES[name], f"interrupted {name}")
     outcomes["clocks"] = of_different_clocks(root)
     outcomes["parts of batch norm"] = outcome(*parts_of_batch_norm(root))
     outcomes["random"] = {"share": RUNTIME.share(range(7)), "draw": drawn_in_training()}
@@ -253,21 +272,17 @@ def interrupted(root: Path, case: Case, name: str) -> dict[str, Any]:
     except KeyboardInterrupt:
         state = "interrupted"
     RUNTIME.wait()
-    resumed = Run.open(root / "runs" / name)
+    resumed = Run.open(root / "runs" / run.path.name)
     step = load_tree(resumed.checkpoint_path)["learning"]["step"]
     return {**outcome(fit(case, resumed), resumed), "state": state, "step": step}
 
 
 def of_different_clocks(root: Path) -> dict[str, Any]:
     """Time is over at different steps, were the processes not to agree."""
-    clock = SimpleNamespace(now=0.0)
-
-    def tick() -> float:
-        clock.now += 1.0 + RUNTIME.rank
-        return clock.now
-
+    ticks = itertools.count(step=1.0 + RUNTIME.rank)
+    clock = SimpleNamespace(perf_counter=lambda: next(ticks), monotonic=lambda: next(ticks))
     run = create(root, "clocks")
-    with mock.patch("quire.training.loop.time", SimpleNamespace(perf_counter=tick, monotonic=tick)):
+    with mock.patch("quire.training.loop.time", clock):
         case = Case(14, 5, phases=({"epochs": 9, "max_seconds": 9.5, "checkpoint": Every(epochs=100)},))
         return outcome(fit(case, run), run)
 
@@ -278,9 +293,9 @@ def parts_of_batch_norm(root: Path) -> tuple[Parallel, Run]:
     return fit(Case(10, 5, norm=True, phases=({"epochs": 1, "accumulate": 3},)), run), run
 
 
-def drawn_in_training() -> float:
+def drawn_in_training() -> list[float]:
     RUNTIME.seed_everything(0, RUNTIME.rank)
-    drawn: float = torch.rand(()).item()
+    drawn: list[float] = torch.rand(2).tolist()
     return drawn
 
 
@@ -377,7 +392,9 @@ def require_equal(one: dict[str, Any], other: dict[str, Any], tolerance: float) 
 def test_two_processes_train_what_one_does(processes: Any, tmp_path: Path, name: str) -> None:
     case = CASES[name]
     first, second = (process[name] for process in processes[1])
-    require_equal(first, alone(case, tmp_path), 1e-9 if case.double else 1e-6)
+    expected = alone(case, tmp_path)
+    require_equal(first, expected, 1e-9 if case.double else 1e-6)
+    assert first["losses"] == second["losses"] == pytest.approx(expected["losses"], rel=1e-6)
     assert all(torch.equal(first["weights"][key], second["weights"][key]) for key in first["weights"])
 
 
@@ -427,14 +444,15 @@ def test_processes_end_together(processes: Any, name: str, steps: list[int]) -> 
     assert all(torch.equal(first[name]["weights"][key], second[name]["weights"][key]) for key in first[name]["weights"])
 
 
-def test_a_run_of_two_processes_resumes(processes: Any, tmp_path: Path) -> None:
-    _, (first, second) = processes
-    assert first["interrupted"]["state"] == second["interrupted"]["state"] == "interrupted"
-    assert first["interrupted"]["step"] == second["interrupted"]["step"] == 4
-    unbroken = first["Adam, plateau, selection"]
-    assert first["interrupted"]["metrics"] == unbroken["metrics"]
-    for process in (first, second):
-        weights = process["interrupted"]["weights"]
+@pytest.mark.parametrize("name", INTERRUPTED)
+def test_a_run_of_two_processes_resumes(processes: Any, name: str) -> None:
+    _, outcomes = processes
+    unbroken = outcomes[0][name]
+    for resumed in (process[f"interrupted {name}"] for process in outcomes):
+        assert (resumed["state"], resumed["step"]) == ("interrupted", 4)
+        assert resumed["metrics"] == unbroken["metrics"]
+        assert resumed["losses"] == unbroken["losses"][4:]
+        weights = resumed["weights"]
         assert all(torch.equal(weights[key], unbroken["weights"][key]) for key in weights)
 
 

@@ -168,8 +168,8 @@ def test_optimisers_without_a_fused_form_are_made_plainly() -> None:
     rmsprop = runtime.optimizer(torch.optim.RMSprop, parameters(torch.float32), lr=0.5)
     assert rmsprop.defaults["lr"] == 0.5
     for dtype, options in [(torch.complex64, {}), (torch.float32, {"foreach": True})]:  # neither has a fused form
-        for given in (parameters(dtype), [{"params": parameters(dtype), "lr": 0.1}]):
-            adam = runtime.optimizer(torch.optim.Adam, given, **options)
+        for parameters_or_groups in (parameters(dtype), [{"params": parameters(dtype), "lr": 0.1}]):
+            adam = runtime.optimizer(torch.optim.Adam, parameters_or_groups, **options)
             (parameter,) = adam.param_groups[0]["params"]
             before = parameter.detach().clone()
             parameter.grad = torch.ones_like(parameter)

@@ -19,6 +19,7 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
+from quire import registry
 from quire.cli import app
 from quire.cli.study import seconds_of
 from quire.errors import ConfigError, DataError, PluginError, QuireError, RunError
@@ -487,10 +488,9 @@ def test_options_for_every_model_are_checked_before_work(tmp_path: Path) -> None
 @pytest.fixture
 def points(toy_plugin: Path, tmp_path: Path) -> Path:
     """Two data sets, and one whose test split is missing."""
-    from quire_toy.data import ToyPoints
-
+    toy_points = registry.get("toy-points", "dataset")
     for number, name in enumerate(("one", "two", "half")):
-        ToyPoints.sample(tmp_path / "data" / name, seed=number)
+        toy_points.sample(tmp_path / "data" / name, seed=number)
     (tmp_path / "data" / "half" / "points_test.csv").unlink()
     return tmp_path / "data"
 

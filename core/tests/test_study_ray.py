@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from quire import registry
 from quire.errors import MissingExtra, RunError
 from quire.study import Cell, Method, Outcome, Source
 from quire.study.driver import Observer, drive
@@ -43,8 +44,9 @@ def cluster(toy_plugin: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     sources = Path(__file__).parents[1] / "src"
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(toy_plugin), str(sources)]))
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    made.room = [made.add_node(num_cpus=1) for _ in range(2)]
+    made: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    for _ in range(2):
+        made.add_node(num_cpus=1)
     made.wait_for_nodes()
     yield made
     made.shutdown()
@@ -52,9 +54,7 @@ def cluster(toy_plugin: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.fixture
 def points(toy_plugin: Path, tmp_path: Path) -> Source:
-    from quire_toy.data import ToyPoints
-
-    return Source("one", ToyPoints.sample(tmp_path / "one"), size=1.0)
+    return Source("one", registry.get("toy-points", "dataset").sample(tmp_path / "one"), size=1.0)
 
 
 def busy_workers() -> list[psutil.Process]:
@@ -86,7 +86,7 @@ def test_lost_workers_and_a_lost_node_cost_no_cell(cluster: Any, points: Source,
             if len(done) == 2:
                 threading.Thread(target=self.kill_worker).start()
             if len(done) == 4:
-                cluster.remove_node(cluster.room[0], allow_graceful=False)
+                cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
                 killed.append("node")
 
         def kill_worker(self) -> None:
@@ -149,7 +149,9 @@ def test_a_cell_that_kills_every_worker_fails(cluster: Any, points: Source) -> N
 
 
 @pytest.mark.slow
-def test_a_cluster_that_is_not_there_is_named() -> None:
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "auto"])
+def test_a_cluster_that_is_not_there_is_named(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ray", reason="needs the extra ray")
-    with pytest.raises(RunError, match=r"no Ray cluster at 127\.0\.0\.1:1 "), RayEngine(address="127.0.0.1:1"):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(RunError, match=f"there is no Ray cluster at {address}"), RayEngine(address=address):
         pass

@@ -8,7 +8,7 @@ from quire import registry
 from quire.errors import DataError, PluginError, TaskMismatch, Where
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from quire.dataset import Dataset
@@ -43,16 +43,25 @@ def find_reader(path: Path, task: Task, *, of: str | None = None) -> tuple[str, 
     """The first of `readers` that recognises the layout at `path`. DataError naming all that were asked if none does."""
     if not path.exists():
         raise DataError("there is no such file or folder", where=Where(file=path))
-    asked = []
-    for name, reader in readers(task, of=of):
+    candidates = list(readers(task, of=of))
+    for name, reader in candidates:
         if reader.recognises(path):
             return name, reader
-        asked.append(name)
     raise DataError(
-        f"no reader recognises this layout for the task {task.name} (asked: {', '.join(asked) or 'none is installed'})",
+        f"no reader recognises this layout for the task {task.name}"
+        f" (asked: {', '.join(name for name, _ in candidates) or 'none is installed'})",
         where=Where(file=path),
-        remedy="Name one with --dataset; `quire sample NAME FOLDER` writes an example of its layout.",
+        remedy=_inside(path, [reader for _, reader in candidates])
+        or "Name one with --dataset; `quire sample NAME FOLDER` writes an example of its layout.",
     )
+
+
+def _inside(path: Path, candidates: Sequence[type[Dataset]]) -> str | None:
+    """A remedy that names a data set one folder further down."""
+    for child in sorted(path.iterdir()) if path.is_dir() else ():
+        if child.is_dir() and any(reader.recognises(child) for reader in candidates):
+            return f"There is one inside: give {child}"
+    return None
 
 
 def _reads_any_task(reader: type[Dataset]) -> bool:

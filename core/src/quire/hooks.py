@@ -32,8 +32,8 @@ class StopPhase(StopTraining):
 class Events:
     """What happens in a run, in this order. An observer implements any of these with `@hookimpl`.
 
-    `run` is None for a training that nobody keeps on disk. Losses are detached tensors or floats: an observer that reads
-    a number from them on every step makes a GPU wait.
+    `run` is None for a training that nobody keeps on disk. Losses are those of the whole batch, as detached tensors: an
+    observer that reads a number from them on every step makes a GPU wait.
     """
 
     @hookspec

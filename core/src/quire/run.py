@@ -42,6 +42,7 @@ class DataSource(BaseModel):
     fingerprint: str | None = Field(default=None, description="content hash of the training split")
     labels: tuple[str, ...] = ()
     counts: dict[str, int] = Field(default={}, description="samples per split that was used")
+    on_error: Literal["raise", "skip"] = Field(default="raise", description="what a bad training sample does")
 
     def open(self, split: str | None = None, *, on_error: Literal["raise", "skip"] = "raise") -> Dataset:
         """Open a split of the data, the training split by default."""

@@ -131,7 +131,9 @@ def test_a_folder_is_loaded_without_a_network(clip_folder: Path, monkeypatch: py
         (["preprocessor_config.json"], "image processor"),
     ],
 )
-def test_a_folder_that_lacks_a_part_is_told_which(clip_folder: Path, tmp_path: Path, names: list[str], part: str) -> None:
+def test_a_folder_that_lacks_a_part_is_told_which(
+    clip_folder: Path, tmp_path: Path, names: list[str], part: str
+) -> None:
     folder = tmp_path / "clip"
     shutil.copytree(clip_folder, folder)
     for name in names:

@@ -101,8 +101,12 @@ def test_forward_is_the_written_out_method() -> None:
     rows = []
     for n in range(3):
         tokens = [unit(network.cls.weight[0])]
-        tokens += [unit(network.image_tokens(t) + network.token_type.weight[0]) * x[n] for t in given["image_tokens"][n]]
-        tokens += [unit(network.text_tokens(t) + network.token_type.weight[1]) * g[n] for t in given["text_tokens"][n][:4]]
+        tokens += [
+            unit(network.image_tokens(t) + network.token_type.weight[0]) * x[n] for t in given["image_tokens"][n]
+        ]
+        tokens += [
+            unit(network.text_tokens(t) + network.token_type.weight[1]) * g[n] for t in given["text_tokens"][n][:4]
+        ]
         tokens += [unit(network.external(a) + network.token_type.weight[2]) for a in given["attributes"][n][:3]]
         rows.append(network.heads(torch.stack(tokens).mean(dim=0)))
     assert torch.allclose(network(given), torch.stack(rows), atol=1e-6)

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quire.cli.options import Json
+from quire.cli.options import Json, names_of
 
 if TYPE_CHECKING:
     from quire.model import Demo
 
+_METRICS = 3  # so many are shown; the report has all
+
 
 def command(
-    names: Annotated[list[str] | None, typer.Argument(help="Only these models.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Only these models.", autocompletion=names_of("model"))
+    ] = None,
     folder: Annotated[Path, typer.Option(help="Where everything goes; each model gets a new folder in it.")] = Path(
         "demo"
     ),
@@ -25,22 +29,28 @@ def command(
     from quire.cli.output import note, print_json, print_table
     from quire.errors import PluginError
 
-    results = {}
+    demos: dict[str, Demo] = {}
     for name in names or registry.names("model"):
         try:
             demo = registry.get(name, "model").demo
         except PluginError as error:
+            if names:
+                raise
             note(f"skipped {name}: {error}")
             continue
         if demo is not None:
-            results[name] = run_demo(name, demo, folder)
-    if not results:
-        raise PluginError("no installed model has a demo", remedy="Try: pip install quire-tsc")
+            demos[name] = demo
+        elif names:
+            raise PluginError(f"{name} has no demo")
+    if not demos:
+        raise PluginError("no installed model has a demo", remedy="`quire list model` shows what is installed.")
+    results = {name: run_demo(name, demo, folder) for name, demo in demos.items()}
     if as_json:
         print_json(results)
         return
     for name, result in results.items():
-        print_table((f"demo of {name}", ""), result.items())
+        metrics = list(result.pop("metrics").items())[:_METRICS]
+        print_table((f"demo of {name}", ""), [*metrics, *result.items()])
 
 
 def run_demo(name: str, demo: Demo, folder: Path) -> dict[str, Any]:
@@ -48,8 +58,9 @@ def run_demo(name: str, demo: Demo, folder: Path) -> dict[str, Any]:
     from quire import registry
     from quire.cli.evaluate import evaluate_run
     from quire.cli.output import note
-    from quire.cli.predict import read_samples, records, write_predictions
+    from quire.cli.predict import MEDIA, read_samples, write_predictions
     from quire.cli.train import train_run
+    from quire.errors import RunError
     from quire.evaluator import predict_all
     from quire.runtime import Runtime
 
@@ -62,20 +73,21 @@ def run_demo(name: str, demo: Demo, folder: Path) -> dict[str, Any]:
     run = train_run(
         name, data, settings=dict(demo.settings), reader=demo.dataset, root=home / "runs", runtime=Runtime()
     )
+    if run is None:
+        raise RunError("a demo runs in one process", remedy="Start it without torchrun.")
     note(f"$ quire evaluate {run.path}")
-    report = next(iter(evaluate_run(run, runtime=Runtime(), explain=4).values()))
+    report, page = next(iter(evaluate_run(run, runtime=Runtime(), explain=4).values()))
     model = run.load_model()
-    result: dict[str, Any] = {"data": str(data), "run": str(run.path), "report": str(run.path / "report.html")}
-    result.update({metric: score.value for metric, score in list(report.metrics.items())[:3]})
+    result: dict[str, Any] = {"data": str(data), "run": str(run.path), "report": str(page)}
+    result["metrics"] = {metric: score.value for metric, score in report.metrics.items()}
     inputs = demo.inputs(data) if demo.inputs is not None else None
     if inputs is not None:
-        output = home / "predictions.csv"
+        target = model.task.target
+        output = home / ("predictions" if target is not None and target.kind in MEDIA else "predictions.csv")
         note(f"$ quire predict {run.path} {' '.join(map(str, inputs))} --output {output}")
         predictions = predict_all(model, read_samples(run, model, [str(path) for path in inputs]))
         write_predictions(model, predictions, output)
-        result["predictions"] = (
-            f"{output} ({len(predictions)}; the first: {next(records(model, predictions))['prediction']})"
-        )
+        result["predictions"] = str(output)
     return result
 
 

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import typer
 
 from quire.cli.options import Json
-
-EXTRAS = {
-    "audio": ("soundfile", "soxr"),
-    "video": ("av",),
-    "onnx": ("onnx", "onnxscript", "onnxruntime"),
-    "tensorboard": ("tensorboard",),
-}
 
 
 def command(as_json: Json = False) -> None:
@@ -23,24 +15,28 @@ def command(as_json: Json = False) -> None:
     from quire.cli.output import print_json, print_table
 
     problems = [problem.message for problem in registry.problems()] + conflicting_distributions()
-    machine = describe_machine()
+    machine, lacking = describe_machine(), lacking_for_extras()
     if as_json:
-        print_json({"machine": machine, "extras": installed_extras(), "problems": problems})
+        print_json(
+            {"machine": machine, "extras": {name: not parts for name, parts in lacking.items()}, "problems": problems}
+        )
     else:
         print_table(("this machine", ""), machine.items())
-        print_table(
-            ("extra", "state"),
-            (
-                (name, "installed" if there else f"not installed: pip install 'quire-core[{name}]'")
-                for name, there in installed_extras().items()
-            ),
-        )
+        print()
+        print_table(("extra", "state"), ((name, _state(name, parts)) for name, parts in lacking.items()))
+        print()
         for problem in problems:
             print(f"problem: {problem}")
         if not problems:
             print(f"all {len(registry.descriptions())} entries of the registry are in order")
     if problems:
         raise typer.Exit(1)
+
+
+def _state(extra: str, lacking: list[str]) -> str:
+    if not lacking:
+        return "installed"
+    return f"not installed ({', '.join(lacking)}): pip install 'quire-core[{extra}]'"
 
 
 def describe_machine() -> dict[str, Any]:
@@ -50,13 +46,14 @@ def describe_machine() -> dict[str, Any]:
 
     import torch
 
+    from quire import __version__
     from quire.runtime import Runtime, available_memory
     from quire.storage import cache_root
 
     runtime = Runtime()
     chosen = runtime.describe()
     return {
-        "quire-core": version("quire-core"),
+        "quire-core": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": f"{chosen['device']} ({chosen['device_name']})",
@@ -67,9 +64,29 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def installed_extras() -> dict[str, bool]:
-    """Which extras of quire-core are complete."""
-    return {name: all(_installed(part) for part in parts) for name, parts in EXTRAS.items()}
+def lacking_for_extras() -> dict[str, list[str]]:
+    """The extras of quire-core and, for each, the distributions that it asks for and that are not installed."""
+    from importlib.metadata import PackageNotFoundError, metadata
+
+    from packaging.requirements import Requirement
+
+    try:
+        described = metadata("quire-core")
+    except PackageNotFoundError:  # core runs from its source tree
+        return {}
+    requirements = [Requirement(line) for line in described.get_all("Requires-Dist", [])]
+    return {
+        extra: [
+            each.name
+            for each in requirements
+            if each.marker is not None
+            and each.marker.evaluate({"extra": extra})
+            and not each.marker.evaluate({"extra": ""})
+            and not _installed(each.name)
+        ]
+        for extra in described.get_all("Provides-Extra", [])
+        if extra != "test"
+    }
 
 
 def conflicting_distributions() -> list[str]:
@@ -80,6 +97,8 @@ def conflicting_distributions() -> list[str]:
 
 
 def _installed(distribution: str) -> bool:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         version(distribution)
     except PackageNotFoundError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from quire.hooks import hookimpl
 
@@ -39,10 +39,18 @@ class ProgressBar:
         self._samples = 0
         self._started = self._said = time.monotonic()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._bar.stop()  # also where a model does not tell its end; a bar that lives on hides the cursor
+
     @hookimpl
     def quire_run_started(self, plan: Mapping[str, Any]) -> None:
         """Show the bar."""
         self._plan = {phase["name"]: phase for phase in plan["phases"]}
+        self._started = self._said = time.monotonic()
         if self._live:
             self._bar.start()
 
@@ -67,9 +75,3 @@ class ProgressBar:
         elif time.monotonic() - self._said > self.quiet_seconds or done == total:
             self._said = time.monotonic()
             print(f"{phase}: {done}/{total} {unit}  {text}", file=sys.stderr)
-
-    @hookimpl
-    def quire_run_finished(self) -> None:
-        """Leave the last state on the screen."""
-        if self._live:
-            self._bar.stop()

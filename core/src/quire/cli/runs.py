@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from quire.cli.options import DATA_ROOT, Json
+from quire.cli.options import RUNS, Json
+
+if TYPE_CHECKING:
+    from quire.run import Run
+
+_RESULTS = 2  # so many are shown; `--json` and the report have all
 
 
 def command(
-    root: Annotated[Path, typer.Argument(help="The folder that holds the runs.")] = DATA_ROOT,
+    root: Annotated[Path, typer.Argument(help="The folder that holds the runs.")] = RUNS,
     as_json: Json = False,
 ) -> None:
     """List the runs in a folder, newest first."""
@@ -21,21 +26,22 @@ def command(
     found = list_runs(root)
     if as_json:
         print_json([{"path": str(run.path), **run.info.model_dump(mode="json")} for run in found])
-        return
-    if not found:
+    elif found:
+        print_table(("run", "model", "data", "state", "created", "results"), map(_row, found))
+    else:
         print(f"There are no runs in {root}.")
-        return
-    print_table(
-        ("run", "model", "data", "state", "created", "results"),
-        (
-            (
-                run.path.name,
-                run.info.model,
-                Path(run.info.data.path).name if run.info.data else "",
-                run.info.state,
-                run.info.created,
-                "  ".join(f"{name} {value:.4g}" for name, value in run.info.results.items() if value is not None),
-            )
-            for run in found
-        ),
+
+
+def _row(run: Run) -> tuple[str, ...]:
+    from datetime import datetime
+
+    info = run.info
+    results = [f"{name} {value:.4g}" for name, value in info.results.items() if value is not None]
+    return (
+        run.path.name,
+        info.model,
+        Path(info.data.path).name if info.data else "",
+        info.state,
+        f"{datetime.fromisoformat(info.created).astimezone():%Y-%m-%d %H:%M}",
+        ", ".join(results[:_RESULTS]),
     )

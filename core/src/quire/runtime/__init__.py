@@ -29,7 +29,7 @@ from quire.runtime.processes import sum_over_processes, synchronize_batch_norm
 from quire.runtime.seeds import make_deterministic, random_state, restore_random_state, seed_everything
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from accelerate import Accelerator
@@ -232,6 +232,13 @@ class Runtime:
     def sum(self, values: Tensor) -> Tensor:
         """The sum of `values` over all processes."""
         return sum_over_processes(values)
+
+    def sum_each(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Each of the scalars `values` summed over all processes, in one message."""
+        if self.processes == 1 or not values:
+            return dict(values)
+        sums = self.sum(torch.stack([value.detach().float() for value in values.values()]))
+        return dict(zip(values, sums, strict=True))
 
     def any(self, flags: Sequence[bool]) -> list[bool]:
         """Each of `flags`: whether it holds in at least one process."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -42,12 +44,23 @@ def unpack_tree(tensors: Mapping[str, Tensor], structure: Any) -> Any:
 
 
 def save_tree(path: Path, tree: Any) -> None:
-    """Write a tree (see `pack_tree`) atomically as one safetensors file with its structure in the metadata."""
+    """Write a tree (see `pack_tree`) atomically as one safetensors file with its structure in the metadata.
+
+    OSError where the system refuses to write.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors, structure = pack_tree(tree)
     with replacing(Path(path)) as temporary:
-        save_file(_dense_copies(tensors), temporary, {"quire.tree": json.dumps(structure, ensure_ascii=False)})
+        try:
+            save_file(_dense_copies(tensors), temporary, {"quire.tree": json.dumps(structure, ensure_ascii=False)})
+        except SafetensorError as error:
+            refused = re.search(r"\(os error (\d+)\)", str(error))  # a full disk has no class of its own there
+            if refused is None:
+                raise
+            number = int(refused[1])
+            raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def load_tree(path: Path) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 RETRIES = 3  # times that a cell is begun again after its worker or its node was lost
+CONNECT_SECONDS = 10
 
 
 class RayEngine:
@@ -48,10 +50,11 @@ class RayEngine:
         self._owned = not self._ray.is_initialized()
         if self._owned:
             try:
+                _probe(self._address)
                 self._ray.init(
                     address=self._address, log_to_driver=False, logging_level="ERROR", include_dashboard=False
                 )
-            except (ConnectionError, ValueError) as error:
+            except (OSError, ValueError) as error:
                 raise RunError(
                     f"there is no Ray cluster at {self._address} ({error})",
                     remedy="Start one with: ray start --head, or leave out --address.",
@@ -127,6 +130,13 @@ def _alarm(seconds: float | None) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def _probe(address: str | None) -> None:
+    """OSError where nothing listens at "host:port", which Ray itself would try for many minutes."""
+    host, colon, port = (address or "").rpartition(":")
+    if colon and port.isdigit() and "://" not in host:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
 
 
 def _first_line(error: Exception) -> str:

@@ -293,7 +293,7 @@ class Trainer:
         if self.meter.flop_per_sample is None and self.meter.samples == 0:
             self._count_flop(parts[0], max(1, round(parts[0].weight * samples)))
         started = time.perf_counter()
-        losses = self.model.training_step(parts, self.context)
+        losses = self.runtime.sum_each(self.model.training_step(parts, self.context))
         self.seconds += time.perf_counter() - started
         return losses
 
@@ -347,7 +347,7 @@ class Trainer:
     def _report(self, phase: Phase) -> None:
         """Metrics since the last report, validation, selection of weights, monitored schedules, the hooks."""
         self.meter.pause()
-        metrics = {name: float(self.runtime.sum(total)) / self.samples for name, total in self.totals.items()}
+        metrics = {name: float(total) / self.samples for name, total in self.totals.items()}
         self.totals, self.samples = {}, 0
         _require_finite(metrics, phase, self.context.step)
         optimizations = self.context.optimizations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -89,16 +90,13 @@ class NeuralModel(Model):
 
         In training the indices are those of the phase's sampler, otherwise they number the data set's samples.
         """
-
-        def load(indices: Sequence[int], rng: np.random.Generator | None) -> Batch:
-            return self.collate([dataset[index] for index in indices], rng)
-
-        return load
+        return partial(_collated, self.collate, dataset)
 
     def training_step(self, parts: Sequence[Part], context: StepContext) -> dict[str, Tensor]:
         """One optimiser step on the parts of a batch; override to own it entirely (inner loops, alternation).
 
-        The default sums the parts' weighted gradients, clips, and steps every optimiser of the phase.
+        The default sums the parts' weighted gradients, clips, and steps every optimiser of the phase. The losses that
+        are returned are weighted by the parts too: their sum over all processes is the batch's.
         """
         return context.descend(parts)
 
@@ -171,3 +169,10 @@ class NeuralModel(Model):
         network = self.build()
         network.load_state_dict(state["network"])
         self._network = self.runtime.place(network).eval()
+
+
+def _collated(
+    collate: Callable[..., Batch], dataset: Dataset, indices: Sequence[int], rng: np.random.Generator | None
+) -> Batch:
+    """A batch of some of a data set's samples; a function of the module, so that worker processes can be given it."""
+    return collate([dataset[index] for index in indices], rng)

@@ -76,6 +76,12 @@ def encode_faces(faces: Sequence[Mapping[str, str]], max_faces: int) -> list[int
     return ids + [0] * (3 * max_faces - len(ids))
 
 
+def face_key(name: str, faces: Mapping[str, Any]) -> str:
+    """The key of an image's faces: its name without ending or, as FairFace cuts names, up to the first dot."""
+    stem = PurePosixPath(name).stem
+    return stem if stem in faces else name.partition(".")[0]
+
+
 def groups_of(faces: Sequence[Mapping[str, str]]) -> set[str]:
     """The groups that a meme counts for in slice metrics: every attribute of every face, or "no face"."""
     return {f"{name}: {face[name]}" for face in faces for name in FIELDS} or {"no face"}

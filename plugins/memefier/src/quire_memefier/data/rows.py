@@ -20,7 +20,7 @@ from quire.errors import DataError, InvalidSample, Where
 from quire.modality import Image, path_inside, placed
 from quire.storage import content_hash, read_json
 from quire.table import Row, table_columns, table_rows
-from quire_memefier.attributes import count_crowded, read_attributes
+from quire_memefier.attributes import count_crowded, face_key, read_attributes
 from quire_memefier.heads import Head, derive_head
 from quire_memefier.task import MEME_CLASSIFICATION
 
@@ -280,12 +280,12 @@ def join_captions(rows: Sequence[Sample], path: Path, names: set[str]) -> list[s
 
 
 def join_attributes(rows: Sequence[Sample], path: Path, names: set[str]) -> list[str]:
-    """Give every row with an image the faces of its exact stem, none if it has none; says how many were found."""
+    """Give every row with an image the faces of its exact name, none if it has none; says how many were found."""
     faces = read_attributes(path)
     for row in rows:
         if "image" in row:
-            row["attributes"] = faces.get(row["image"].stem, [])
-    notes = [coverage("attributes", path, {Path(name).stem for name in names}, faces.keys())]
+            row["attributes"] = faces.get(face_key(row["image"].name, faces), [])
+    notes = [coverage("attributes", path, {face_key(name, faces) for name in names}, faces.keys())]
     crowded = count_crowded(faces, MAX_FACES)
     if crowded:
         notes.append(f"{len(crowded)} images have more than {MAX_FACES} faces: {listed(crowded)}")
