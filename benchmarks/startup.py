@@ -36,10 +36,10 @@ def main() -> None:
     for name, measured in times.items():
         low, high = min(measured), max(measured)
         print(f"{name:<24} {statistics.median(measured) * 1e3:7.1f} ms  ({low * 1e3:.1f} to {high * 1e3:.1f})")
-    ratio = statistics.median(
-        ours / theirs for ours, theirs in zip(*(times[name] for name in COMMANDS), strict=True)
+    ratio = statistics.median(ours / theirs for ours, theirs in zip(*(times[name] for name in COMMANDS), strict=True))
+    print(
+        f"median ratio             {ratio:7.2f}     (at most {TARGET} is the aim; {rounds} rounds, {os.cpu_count()} cores)"
     )
-    print(f"median ratio             {ratio:7.2f}     (at most {TARGET} is the aim; {rounds} rounds, {os.cpu_count()} cores)")
 
 
 def seconds(command: list[str]) -> float:

@@ -586,9 +586,10 @@ def test_a_cell_that_takes_too_long_is_stopped(points: Path, tmp_path: Path) -> 
 
 def test_workers_that_cannot_start_end_the_study(points: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = tmp_path / "python"
-    broken.write_text("#!/bin/sh\necho no module named quire >&2\nexit 7\n")
+    broken.write_text("#!/bin/sh\nsleep 5 &\necho no module named quire >&2\nexit 7\n")  # sleep holds its pipes open
     broken.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(broken))
+    monkeypatch.setattr("quire.study.local.GRACE_SECONDS", 0.2)
     with LocalEngine(tmp_path, workers=1) as engine:
         engine.submit(Cell(QUICK, Source("one", points / "one"), 0))
         with pytest.raises(RunError, match="no worker can start: its worker ended with exit code 7"):

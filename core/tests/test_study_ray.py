@@ -81,7 +81,7 @@ def test_lost_workers_and_a_lost_node_cost_no_cell(cluster: Any, points: Source,
 
         def begin(self, total: int, todo: int) -> None: ...
 
-        def finished(self, cell: Cell, outcome: Outcome, left: float | None) -> None:
+        def finished(self, cell: Cell, outcome: Outcome, left: Callable[[], float | None]) -> None:
             done.append(cell)
             if len(done) == 2:
                 threading.Thread(target=self.kill_worker).start()

@@ -14,6 +14,8 @@ from quire.cli.options import Json
 from quire.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from quire.study import Cell, Outcome
     from quire.study.driver import Engine, Observer
     from quire.study.plan import Plan
@@ -158,7 +160,7 @@ def _progress() -> Observer:
             self.said = 0.0
             note(f"{total} cells, {total - todo} of them have a result; to do: {todo}")
 
-        def finished(self, cell: Cell, outcome: Outcome, left: float | None) -> None:
+        def finished(self, cell: Cell, outcome: Outcome, left: Callable[[], float | None]) -> None:
             self.todo -= 1
             now = time.monotonic()
             if outcome.status == "done" and self.todo and now - self.said < self.quiet_seconds:
@@ -166,7 +168,8 @@ def _progress() -> Observer:
             self.said = now
             model, dataset, seed = cell.key
             what = outcome.error if outcome.status == "failed" else f"{outcome.fit_seconds or 0:.3g} s"
-            rest = f"; about {time_text(left)} left" if left and self.todo else ""
+            expected = left()
+            rest = f"; about {time_text(expected)} left" if expected and self.todo else ""
             note(f"{self.total - self.todo}/{self.total} {model} on {dataset}, seed {seed}: {what}{rest}")
 
     return Lines()

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from quire.study.cells import Cell, Outcome
     from quire.study.estimate import Estimator
@@ -42,8 +42,8 @@ class Observer:
     def begin(self, total: int, todo: int) -> None:
         """Of `total` cells, `todo` have no result yet."""
 
-    def finished(self, cell: Cell, outcome: Outcome, left: float | None) -> None:
-        """A cell is finished; `left` are the expected seconds until all are, None while that is not known."""
+    def finished(self, cell: Cell, outcome: Outcome, left: Callable[[], float | None]) -> None:
+        """A cell is finished; `left()` are the expected seconds until all are, None while that is not known."""
 
 
 def drive(
@@ -78,7 +78,7 @@ def drive(
                 store.add(cell, outcome)
                 estimator.learn(cell.method.name, cell.source.name, outcome.cost)
                 running -= 1
-                observer.finished(cell, outcome, estimator.total(pending, workers=engine.slots))
+                observer.finished(cell, outcome, lambda: estimator.total(pending, workers=engine.slots))
     return "finished"
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STILLBORN = 3  # workers in a row that die before they are ready: then none will live
+GRACE_SECONDS = 2.0
 
 
 class LocalEngine:
@@ -53,9 +55,9 @@ class LocalEngine:
 
     def __exit__(self, *error: object) -> None:
         for worker in self._workers:
-            worker.process.kill()
+            worker.kill()
         for worker in self._workers:
-            worker.cause_of_death()
+            worker.close()
 
     def submit(self, cell: Cell) -> None:
         """Give the cell to an idle worker, or to a new one."""
@@ -107,6 +109,7 @@ class LocalEngine:
         cell = worker.cell
         if message is None:
             self._workers.remove(worker)
+            worker.close()
             cause = worker.cause_of_death()
             if cell is None:
                 return None
@@ -131,11 +134,11 @@ class LocalEngine:
             if worker.limit is not None and time.monotonic() >= worker.limit:
                 worker.late = f"it was stopped after {self._timeout:g} seconds (--timeout)"
                 worker.limit = None
-                worker.process.kill()
+                worker.kill()
 
 
 class _Worker:
-    """A worker's process and the thread that listens to it."""
+    """A worker's process, and the threads that tell what it writes and when it ends (None)."""
 
     def __init__(
         self, number: int, device: str, log: Path, messages: SimpleQueue[tuple[_Worker, dict[str, Any] | None]]
@@ -155,15 +158,22 @@ class _Worker:
                 env={**os.environ, **ONE_THREAD},
                 start_new_session=True,  # a signal to the driver's group must not look like the failure of a cell
             )
-        self._listener = threading.Thread(target=self._listen, args=(messages,), daemon=True)
+        self._messages = messages
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._waiter = threading.Thread(target=self._wait, daemon=True)
         self._listener.start()
+        self._waiter.start()
 
-    def _listen(self, messages: SimpleQueue[tuple[_Worker, dict[str, Any] | None]]) -> None:
+    def _listen(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if line.endswith(b"\n"):  # else it died while it wrote
-                messages.put((self, json.loads(line)))
-        messages.put((self, None))
+                self._messages.put((self, json.loads(line)))
+
+    def _wait(self) -> None:
+        self.process.wait()
+        self._listener.join(GRACE_SECONDS)  # a process that the cell has left behind may hold the pipe open
+        self._messages.put((self, None))
 
     def send(self, job: dict[str, Any]) -> bool:
         """Write a line to the process; False if it is dead."""
@@ -174,13 +184,27 @@ class _Worker:
             return False
         return True
 
+    def kill(self) -> None:
+        """End the process, and those that it has started, at once."""
+        if not hasattr(os, "killpg"):
+            self.process.kill()
+        elif self.process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Let go of the pipes of a process that has ended, or is about to."""
+        self._waiter.join()
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        if self.process.stdout is not None and not self._listener.is_alive():
+            self.process.stdout.close()
+
     def cause_of_death(self) -> str:
-        """How the process ended, in words, once it has."""
-        with self.process:  # closes its pipes
-            self._listener.join()
-        status = self.process.returncode
+        """How the process ended, in words."""
         if self.late:
             return self.late
+        status = self.process.wait()
         if status < 0:
             name = signal.Signals(-status).name
             hint = ", as the system does when memory runs out" if name == "SIGKILL" else ""

@@ -12,7 +12,7 @@ from quire.study.cells import expand, selection
 from quire.study.definition import open_study, with_options
 from quire.study.driver import Ending, Engine, Observer, drive
 from quire.study.estimate import Estimate, Estimator, estimate
-from quire.study.report import write_report
+from quire.study.report import make_report
 from quire.study.results import Results
 from quire.study.store import FILE, Store
 
@@ -127,10 +127,11 @@ def processors() -> int:
 
 
 def estimate_plan(plan: Plan) -> Estimate:
-    """What all cells of the plan cost, from those that are measured."""
+    """What all cells of the plan cost, from those that are measured; RunError if these had other options."""
     rows = []
     if (plan.folder / FILE).is_file():
         with Store.reading(plan.folder) as store:
+            store.check(plan.methods)
             rows = store.rows()
     return estimate(plan.cells, rows, plan.study.published())
 
@@ -138,7 +139,7 @@ def estimate_plan(plan: Plan) -> Estimate:
 def report_plan(plan: Plan) -> tuple[Results, Report]:
     """Write the tables and the report on everything that the study's folder holds; RunError if that is nothing."""
     with Store.reading(plan.folder) as store:
-        rows = store.rows()
+        rows, methods = store.rows(), store.methods()
     results = Results(
         rows,
         metric=plan.study.metric,
@@ -147,4 +148,12 @@ def report_plan(plan: Plan) -> tuple[Results, Report]:
     )
     known = {(row.model, row.dataset, row.seed) for row in rows}
     missing = sum(cell.key not in known for cell in plan.cells)
-    return results, write_report(plan.study, results, plan.folder, title=f"Study {plan.name}", missing=missing)
+    report = make_report(plan.study, results, title=f"Study {plan.name}", missing=missing)
+    report.provenance = {
+        "study": plan.name,
+        "metric": plan.study.metric,
+        "methods": {method.name: {"model": method.model, **method.config} for method in methods},
+    }
+    results.write(plan.folder)
+    report.write(plan.folder)
+    return results, report

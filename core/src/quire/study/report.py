@@ -10,8 +10,6 @@ import numpy as np
 from quire.report import COLOURS, Figure, Report, Score, Table, subplots
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pandas as pd
 
     from quire.report import Cell
@@ -21,16 +19,11 @@ if TYPE_CHECKING:
 CLOSE = 2  # published standard deviations within which a mean counts as the published one
 
 
-def write_report(study: Study, results: Results, folder: Path, *, title: str, missing: int | None = None) -> Report:
-    """Write the tables, report.json and report.html into `folder`; `missing` counts the cells without a result."""
-    results.write(folder)
-    report = make_report(study, results, title=title, missing=missing)
-    report.write(folder)
-    return report
-
-
 def make_report(study: Study, results: Results, *, title: str, missing: int | None = None) -> Report:
-    """The report on what is there; tables and figures of the study's own come after those of every study."""
+    """The report on what is there, with `missing` cells that are not.
+
+    Tables and figures of the study's own come after those of every study.
+    """
     done = sum(row.status == "done" for row in results.rows)
     report = Report(
         study.title or title,

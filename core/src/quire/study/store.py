@@ -13,7 +13,7 @@ from quire.storage import lock
 from quire.study.cells import Cell, Method, Outcome, Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 FILE = "results.sqlite"
@@ -91,20 +91,24 @@ class Store:
         finally:
             connection.close()
 
-    def register(self, methods: Iterable[Method]) -> None:
+    def register(self, methods: Sequence[Method]) -> None:
         """Write down what each method's name stands for; RunError if it stood for something else here."""
+        for method in self.check(methods):
+            values = (method.name, method.model, _json(method.config))
+            self.connection.execute("INSERT INTO methods VALUES (?, ?, ?)", values)
+
+    def check(self, methods: Sequence[Method]) -> list[Method]:
+        """The methods that are not known yet; RunError if a name stood for something else here."""
         known = {method.name: method for method in self.methods()}
         for method in methods:
-            before = known.get(method.name)
-            if before is None:
-                values = (method.name, method.model, _json(method.config))
-                self.connection.execute("INSERT INTO methods VALUES (?, ?, ?)", values)
-            elif (before.model, _json(before.config)) != (method.model, _json(method.config)):
+            before = known.get(method.name, method)
+            if (before.model, _json(before.config)) != (method.model, _json(method.config)):
                 raise RunError(
                     f"the results here are those of {method.name} = {_shown(before)}, not of {_shown(method)}",
                     where=Where(file=self.path),
                     remedy="Give another folder with --out, or the same options.",
                 )
+        return [method for method in methods if method.name not in known]
 
     def methods(self) -> list[Method]:
         """What the names of methods stand for, in the order in which they came."""

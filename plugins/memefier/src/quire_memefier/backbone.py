@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -243,7 +243,7 @@ def tiny_backbone() -> Path:
 
 def write_tiny_backbone(folder: Path, *, seed: int) -> None:
     """Save a CLIP with random weights: two layers each, vision 48 wide on 56 x 56 pixels in patches of 14, text 32 wide
-    with 20 tokens, projection 24. Its tokenizer knows bytes, and the words of the synthetic memes as one token each.
+    with 20 tokens, projection 24. Its tokens are bytes.
     """
     tokenizer = _tiny_tokenizer()
     end = tokenizer.eos_token_id
@@ -279,19 +279,9 @@ def write_tiny_backbone(folder: Path, *, seed: int) -> None:
 
 
 def _tiny_tokenizer() -> CLIPTokenizer:
-    """Bytes, and merges that make each of a few words one token."""
+    """Every byte is a token, at a word's end another one."""
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-    from quire_memefier.data.confounders import WORDS
-
     letters = list(bytes_to_unicode().values())  # type: ignore[no-untyped-call]
-    tokens = dict.fromkeys([*letters, *(f"{letter}</w>" for letter in letters)])
-    merges: dict[tuple[str, str], None] = {}
-    for word in WORDS:
-        head, *rest = [*word[:-1], f"{word[-1]}</w>"]
-        for letter in rest:
-            merges[head, letter] = None
-            head += letter
-            tokens[head] = None
-    names = [*tokens, "<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(vocab={name: number for number, name in enumerate(names)}, merges=cast("Any", list(merges)))
+    names = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer(vocab={name: number for number, name in enumerate(names)}, merges=[])

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 SIDE = 56
 _WHO = ("we", "all", "you")
 _VERBS = (("avoid", "skip", "dump"), ("love", "enjoy", "adore"))
-WORDS = (*_WHO, *_VERBS[0], *_VERBS[1], "it")
 
 
 @dataclass(frozen=True)
