@@ -6,6 +6,7 @@ import configparser
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
@@ -33,7 +34,7 @@ def known_environments() -> set[str]:
     return {*default_environments(), *(name.partition(":")[2] for name in tox.sections())}
 
 
-def workspace() -> dict:
+def workspace() -> dict[str, Any]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -68,6 +69,7 @@ def test_every_plugin_has_its_place_in_the_workspace(plugin: str) -> None:
     project = workspace()
     extras = project["project"]["optional-dependencies"]
     assert plugin in default_environments()
+    assert f"plugins/{plugin}[test]" in tox_section("testenv:lowest")["commands_pre"]
     assert any(requirement.startswith(f"quire-{plugin}==") for requirement in extras[plugin])
     assert plugin in re.findall(r"[\w-]+", " ".join(extras["all"]))
     assert project["tool"]["uv"]["sources"][f"quire-{plugin}"] == {"workspace": True}
@@ -86,7 +88,7 @@ def test_every_part_ships_the_license_and_its_types(part: str) -> None:
 def test_the_manual_names_every_option(verb: str) -> None:
     chapters = re.split(r"^## ", (ROOT / "docs/cli.md").read_text(), flags=re.MULTILINE)
     chapter = next(chapter for chapter in chapters if chapter.startswith(f"{verb}\n"))
-    command = typer.main.get_command(app).get_command(None, verb)  # type: ignore[attr-defined]
+    command = typer.main.get_command(app).get_command(None, verb)
     for parameter in command.params:
         long = [option for option in parameter.opts if option.startswith("--") and option != "--help"]
         assert not long or any(option in chapter for option in long), long

@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import platform
 import re
+import shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -159,6 +160,16 @@ class Run:
         """Change fields of run.json."""
         self.info = RunInfo.model_validate({**self.info.model_dump(), **fields, "updated": _now()})
         self._write()
+
+    def discard(self) -> None:
+        """Remove the folder; `latest` points to the newest run that is left, or is no more."""
+        root = self.path.parent
+        shutil.rmtree(self.path)
+        left = list_runs(root)
+        if left:
+            _point_latest(root, left[0].path)
+        else:
+            (root / LATEST).unlink(missing_ok=True)
 
     def load_model(self, *, runtime: Runtime | None = None) -> Model:
         """The trained model. RunError if the training has not come to its end."""

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from quire.dataset import InMemory
-from quire.errors import ConfigError, DataError, MissingExtra, PluginError
-from quire.training.export import export_network
+from quire.errors import ConfigError, DataError
 from quire_tsc.model import TSC
 
 if TYPE_CHECKING:
@@ -83,45 +81,6 @@ def test_no_example_and_an_unknown_format(tmp_path: Path, ramps: Ramps, trained:
         trained("mlp").export(tmp_path / "m", format="onnx", example=[])
     with pytest.raises(ConfigError, match=r"no format 'onyx'.*did you mean 'onnx'"):
         trained("mlp").export(tmp_path / "m", format="onyx", example=list(ramps(2)))
-
-
-class Branching(nn.Module):
-    """Tracing keeps the branch that the examples took."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + 1 if len(x) > 1 else x - 1
-
-
-class Unknown(nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * float(np.asarray(x.sum().tolist()))
-
-
-def test_a_file_that_computes_something_else_is_not_kept(tmp_path: Path) -> None:
-    path = tmp_path / "m.pt"
-    path.write_text("what stood here before")
-    with pytest.raises(PluginError, match=r"differ from the model's by 2, more than the 0\.0001"):
-        export_network(Branching(), (torch.zeros(3, 2),), path, format="torchscript")
-    with pytest.raises(PluginError, match="can't be written as pt2"):
-        export_network(Unknown(), (torch.ones(3, 2),), path, format="pt2")
-    assert path.read_text() == "what stood here before"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_the_network_stays_as_it_was(tmp_path: Path) -> None:
-    network = nn.Sequential(nn.Linear(2, 3), nn.Dropout(0.5)).train()
-    path = export_network(network, (torch.ones(1, 2),), tmp_path / "m.pt2", format="pt2", metadata={"who": "me"})
-    assert network.training
-    extra = {"who": ""}
-    program = torch.export.load(path, extra_files=extra)
-    assert extra == {"who": "me"}
-    torch.testing.assert_close(program.module()(torch.ones(4, 2)), network.eval()(torch.ones(4, 2)))
-
-
-def test_without_onnx_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
-    with pytest.raises(MissingExtra, match=r"onnxscript.*quire-core\[onnx\]"):
-        export_network(nn.Linear(2, 2), (torch.ones(1, 2),), tmp_path / "m.onnx")
 
 
 def test_quire_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -136,16 +136,17 @@ def run_command_line(arguments: Sequence[str], *, debug: bool = False) -> int:
             return app(list(arguments), prog_name="quire", standalone_mode=False) or 0
         except (KeyboardInterrupt, typer.Abort):
             return INTERRUPTED
-        except QuireError as error:
-            message, code = _place_as_typed(error), error.exit_code
-        except OSError as error:
-            message, code = _refusal(error), 2
-        except UsageError as error:
-            message, code = _wrong_usage(error), 2
-        if debug:
-            traceback.print_exc()
-        note(f"error: {message}")
-        return code
+        except (QuireError, OSError, UsageError) as error:
+            if debug:
+                traceback.print_exc()
+            note(f"error: {_sentence(error)}")
+            return error.exit_code if isinstance(error, QuireError) else 2
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, QuireError):
+        return _place_as_typed(error)
+    return _refusal(error) if isinstance(error, OSError) else _wrong_usage(error)
 
 
 def _place_as_typed(error: QuireError) -> str:

@@ -89,23 +89,25 @@ def read_samples(run: Run, model: Model, files: Sequence[str], on_error: Handler
         reader = registry.get(run.info.data.dataset, "dataset")
     parts: list[tuple[str, Iterator[Sample] | None]] = []
     for file in files:
-        with _reported(on_error):
+        with _reported(on_error, file):
             parts.append((file, reader.read_inputs(Path(file)) if reader is not None else None))
     if any(part is None for _, part in parts):
         yield from model.task.read_samples([file for file, _ in parts], on_error=on_error)
         return
-    for _, part in parts:
-        with _reported(on_error):
+    for file, part in parts:
+        with _reported(on_error, file):
             yield from part or ()
 
 
 @contextmanager
-def _reported(on_error: Handler | None) -> Iterator[None]:
-    """Hands what a file has wrong to `on_error`, if there is one."""
-    from quire.errors import DataError, InvalidSample
+def _reported(on_error: Handler | None, file: str) -> Iterator[None]:
+    """Names the file in the errors about it, and hands them to `on_error`, if there is one."""
+    from quire.errors import DataError, InvalidSample, Where
+    from quire.modality import placed
 
     try:
-        yield
+        with placed(Where(file=Path(file))):
+            yield
     except DataError as error:
         if on_error is None:
             raise

@@ -123,6 +123,7 @@ def train_run(
     from quire import registry
     from quire.discovery import find_reader
     from quire.discovery import reader_options as options_for
+    from quire.errors import QuireError
     from quire.run import DataSource, Run
 
     model: Model = registry.create(name, **settings)
@@ -152,7 +153,13 @@ def train_run(
         return None
     config = model.config.model_dump(mode="json")
     run = Run.create(root, model=name, config=config, data=source, runtime=runtime, name=run_name)
-    _fit(run, model, train, held_out, runtime)
+    try:
+        _fit(run, model, train, held_out, runtime)
+    except QuireError as error:
+        # What the model refuses before its first step is a mistake like any other: the name stays free for the next try.
+        if error.exit_code == QuireError.exit_code and not (run.metrics_path.exists() or run.checkpoint_path.exists()):
+            run.discard()
+        raise
     return run
 
 

@@ -4,7 +4,7 @@ In a plugin's tests:
 
     from quire.conformance import parametrize
 
-    @parametrize("tim")
+    @parametrize("toy")
     def test_conformance(check):
         check()
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,10 +89,10 @@ def parse_points(text: str) -> list[int]:
 
     points: list[int] = []
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        if not first.isdigit() or not (last or first).isdigit():
+        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        if found is None:
             raise ConfigError(f"{part!r} is no grid point or range of them", remedy="Write 0-63 or 34,48.")
-        points += range(int(first), int(last or first) + 1)
+        points += range(int(found[1]), int(found[2] or found[1]) + 1)
     if not points or max(points) >= GRID_SIZE:
         raise ConfigError(f"grid points are 0..{GRID_SIZE - 1}, not {text}")
     return points

@@ -136,7 +136,7 @@ class MemeRows(Rows):
         dataset.heads, dataset.toxic = heads, heads[0].toxic
         if options.verify:
             dataset.verify(on_error)
-            notes += _animations(rows) + cls._shared_images(path, dataset, options)
+            notes += _animations(dataset._rows) + cls._shared_images(path, dataset, options)
         dataset.notes = tuple(notes)
         for note in notes:
             log.warning("%s, %s: %s", dataset.name, split, note)

@@ -14,6 +14,7 @@ from quire.errors import ConfigError, DataError, InvalidSample, Where, nearest
 from quire.modality import Image
 from quire.table import TABLE_SUFFIXES, Row, table_rows
 from quire_memefier.data.confounders import confounder_memes
+from quire_memefier.data.hateful_memes import HatefulMemes
 from quire_memefier.data.rows import MemeOptions, MemeRows, Record, relative_image
 from quire_memefier.heads import Head, derive_head
 
@@ -111,6 +112,8 @@ class MemeTable(MemeRows):
     def recognises(cls, path: Path) -> bool:
         """One table with images beside it or in img/ or images/, or label folders of images with texts."""
         path = Path(path)
+        if HatefulMemes.recognises(path):
+            return False
         if path.is_file():
             return path.suffix.lower() in TABLE_SUFFIXES and _has_images(path.parent)
         tables = [file for file in path.iterdir() if file.suffix.lower() in TABLE_SUFFIXES]
