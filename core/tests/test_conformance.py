@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ConfigDict, Field, create_model
@@ -267,7 +268,13 @@ def double_vectors(toy: Class) -> type:
 
 @breaks("invalid_samples", "model")
 def unchecked_samples(toy: Class) -> type:
-    return variant(toy, _vector=lambda self, sample, index: np.asarray(sample["vector"], dtype=np.float32))
+    return variant(toy, outputs=outputs_unchecked)
+
+
+def outputs_unchecked(self: Any, samples: Any) -> Any:
+    self.network.eval()
+    with torch.inference_mode():
+        return self.forward(self.collate(samples))
 
 
 @dataclass(frozen=True)
@@ -283,7 +290,9 @@ def field_that_raises_something_else(toy: Class) -> type:
     return variant(
         toy,
         task=replace(toy.task, inputs={"vector": BluntVector()}),
-        _vector=lambda self, sample, index: VECTOR_CLASSIFICATION.check(sample)["vector"],
+        outputs=lambda self, samples: outputs_unchecked(
+            self, [VECTOR_CLASSIFICATION.check(sample, index=index) for index, sample in enumerate(samples)]
+        ),
     )
 
 

@@ -98,7 +98,7 @@ def own(quire: Callable[..., Answer]) -> Path:
 def test_from_sample_to_predictions(quire: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch) -> None:
     assert quire("sample", "tsc", "data").out == "data/CBF  (time-series; splits: train, test)\n"
     test = Path("data/CBF/CBF_TEST.tsv")
-    test.write_text("".join(test.read_text().splitlines(keepends=True)[:30]))
+    test.write_text("".join(test.read_text().splitlines(keepends=True)[:12]))
 
     answer = quire("train", "tsc", "--data", "data/CBF", "--name", "cbf", "architecture=fcn", "n_epochs=8")
     assert answer.code == 0
@@ -107,20 +107,20 @@ def test_from_sample_to_predictions(quire: Callable[..., Answer], monkeypatch: p
     answer = quire("evaluate", "runs/cbf", "--explain", 1, "--json")
     assert answer.code == 0
     report = json.loads(answer.out)["classification"]
-    assert report["n_used"] == 30
+    assert report["n_used"] == 12
     assert report["metrics"]["accuracy"]["value"] > 0.5  # chance is a third
     assert [figure["title"] for figure in report["figures"] if "Explanation" in figure["title"]]
     assert Path("runs/cbf/report.html").is_file()
 
     answer = quire("predict", "runs/cbf", test, "--output", "predictions.csv", "--explain", "why")
-    assert answer.out == "30 predictions in predictions.csv\n"
+    assert answer.out == "12 predictions in predictions.csv\n"
     with Path("predictions.csv").open() as table:
         rows = list(csv.DictReader(table))
     assert list(rows[0]) == ["id", "prediction", "p(1)", "p(2)", "p(3)"]
     labels = [line.split("\t")[0] for line in test.read_text().splitlines()]
     accuracy = np.mean([row["prediction"] == label for row, label in zip(rows, labels, strict=True)])
     assert accuracy == pytest.approx(report["metrics"]["accuracy"]["value"])
-    assert len(list(Path("why").glob("*.png"))) == 30
+    assert len(list(Path("why").glob("*.png"))) == 12
 
     for missing in ("onnx", "onnxscript", "onnxruntime"):
         monkeypatch.setitem(sys.modules, missing, None)
@@ -132,7 +132,18 @@ def test_from_sample_to_predictions(quire: Callable[..., Answer], monkeypatch: p
 def test_a_training_that_was_interrupted_goes_on(
     quire: Callable[..., Answer], own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = ("train", "tsc", "--data", own, "--device", "cpu", "architecture=fcn", "n_epochs=3", "--name")
+    line = (
+        "train",
+        "tsc",
+        "--data",
+        own,
+        "--device",
+        "cpu",
+        "architecture=fcn",
+        "n_epochs=3",
+        "batch_size=2",
+        "--name",
+    )
     assert quire(*line, "whole").code == 0
     step, steps = TSC.step, []
 
@@ -158,21 +169,41 @@ BAD_TRAINING_FILES = [
     ("empty", {"Own_TRAIN.tsv": ""}, "Own/Own_TRAIN.tsv: the file is empty"),
     ("no file", {"readme.md": ""}, "Own: no reader recognises this layout"),
     ("one class", {"Own_TRAIN.tsv": tsv(series(labels=("1",)))}, "all 8 series are of the class '1'"),
-    ("infinite", {"Own_TRAIN.tsv": GOOD + "1\tinf" + "\t1" * 23}, "line 9: time step 1 of channel 1 is infinite"),
+    (
+        "infinite",
+        {"Own_TRAIN.tsv": GOOD + "1\tinf" + "\t1" * 23},
+        "line 9: the value at time step 1 of channel 1 is infinite",
+    ),
     ("too large", {"Own_TRAIN.tsv": GOOD + "1\t1e39" + "\t1" * 23}, "line 9"),
     ("all missing", {"Own_TRAIN.tsv": GOOD + "1" + "\tNaN" * 24}, "line 9: channel 1 has no value but NaN"),
     ("no label", {"Own_TRAIN.tsv": GOOD + "NaN" + "\t1" * 24}, "line 9, column 1: the class label is missing"),
     ("ragged", {"Own_TRAIN.tsv": GOOD + "1\t2\n"}, "line 9: the row has 2 columns but the first row has 25"),
     ("no number", {"Own_TRAIN.tsv": GOOD + "1\tx" + "\t1" * 23}, "line 9, column 2: 'x' is not a number"),
     ("decimal comma", {"Own_TRAIN.tsv": GOOD + "1\t0,5" + "\t1" * 23}, "line 9, column 2: '0,5' is written with a"),
-    ("header", {"Own_TRAIN.tsv": "x" + "\tt" * 24 + "\n" + GOOD}, "Own_TRAIN.tsv, line 1: "),
+    (
+        "header",
+        {"Own_TRAIN.tsv": "\t".join(["x", *(f"t{i}" for i in range(24))]) + "\n" + GOOD},
+        "Own_TRAIN.tsv, line 1: ",
+    ),
     ("label last", {"Own_TRAIN.tsv": tsv([row[1:] + row[:1] for row in series()])}, "label_column=-1"),
     ("mixed labels", {"Own_TRAIN.tsv": GOOD + "cat" + "\t1" * 24}, "line 9: the labels before are numbers"),
-    ("dimensions", {"Own_TRAIN.ts": HEAD.replace("true\n@c", "false\n@dimensions 3\n@c") + "1:2:1\n"}, "line 6: "),
-    ("lengths", {"Own_TRAIN.ts": "@equalLength true\n" + HEAD + "1,2:1\n1:2\n"}, "line 7: @equalLength is true"),
-    ("class", {"Own_TRAIN.ts": HEAD + "1,2:1\n1,2:7\n"}, "line 6: the label '7' is not among the classes"),
+    (
+        "dimensions",
+        {"Own_TRAIN.ts": HEAD.replace("true\n@c", "false\n@dimensions 3\n@c") + "1:2:1\n"},
+        "line 6, sample 1: the header says @dimensions 3",
+    ),
+    (
+        "lengths",
+        {"Own_TRAIN.ts": "@equalLength true\n" + HEAD + "1,2:1\n1:2\n"},
+        "line 7, sample 2: @equalLength is true",
+    ),
+    ("class", {"Own_TRAIN.ts": HEAD + "1,2:1\n1,2:7\n"}, "line 6, sample 2: the label '7' is not among the classes"),
     ("no @data", {"Own_TRAIN.ts": HEAD.replace("@data\n", "")}, "there is no @data"),
-    ("nominal", {"a.arff": "@relation x\n@attribute a numeric\n@attribute c {u,v}\n@data\n1,w\n"}, "a.arff"),
+    (
+        "nominal",
+        {"Own_TRAIN.arff": "@relation x\n@attribute a numeric\n@attribute c {u,v}\n@data\n1,w\n"},
+        "line 5: the label 'w' is not among the classes",
+    ),
     ("time stamps", {"Own_TRAIN.ts": "@timeStamps true\n" + HEAD + "(1,2),(1,3):1\n"}, "line 6, column 2"),
     ("no text", {"Own_TRAIN.tsv": "1\t2\0\t3"}, "is not a text file"),
 ]
@@ -194,7 +225,7 @@ def test_a_training_file_that_is_wrong(quire: Callable[..., Answer], files: dict
     [
         (series(length=6), ("architecture=time_cnn",), "at least 9 time steps, and gets 6"),
         (series(length=6), ("architecture=tlenet",), "at least 8 time steps, and gets 6"),
-        (series()[:6] + [["3", *series()[0][1:]]], ("select=val_loss",), "class '3' has one case"),
+        ([*series()[:6], ["3", *series()[0][1:]]], ("select=val_loss",), "class '3' has one case"),
         ([[row[0], "NaN", *row[2:]] for row in series()], ("missing=error",), "time step 1 of channel 1 is missing"),
     ],
 )

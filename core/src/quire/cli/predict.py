@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,12 +92,13 @@ def read_samples(run: Run, model: Model, files: Sequence[str], on_error: Handler
     for file in files:
         with _reported(on_error, file):
             parts.append((file, reader.read_inputs(Path(file)) if reader is not None else None))
-    if any(part is None for _, part in parts):
-        yield from model.task.read_samples([file for file, _ in parts], on_error=on_error)
-        return
-    for file, part in parts:
-        with _reported(on_error, file):
-            yield from part or ()
+    for by_task, group in groupby(parts, key=lambda part: part[1] is None):
+        if by_task:
+            yield from model.task.read_samples([file for file, _ in group], on_error=on_error)
+            continue
+        for file, part in group:
+            with _reported(on_error, file):
+                yield from part or ()
 
 
 @contextmanager

@@ -103,11 +103,10 @@ class Toy(NeuralModel, Classifier):
         return probabilities
 
     def _vector(self, sample: Sample, index: int) -> NDArray[np.float32]:
-        checked = self.task.check(sample, index=index)
-        vector: NDArray[np.float32] = checked["vector"]
+        vector: NDArray[np.float32] = sample["vector"]
         if len(vector) != self.facts["dim"]:
             raise InvalidSample(
                 f"{len(vector)} values, but the model was trained on {self.facts['dim']}",
-                where=Where(sample=checked.get("id", index), field="vector"),
+                where=Where(sample=sample.get("id", index), field="vector"),
             )
         return vector
