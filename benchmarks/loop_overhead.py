@@ -14,6 +14,7 @@ import argparse
 import os
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ def by_hand(x: torch.Tensor, y: torch.Tensor, epochs: int) -> dict[str, torch.Te
             batch = torch.as_tensor(order[start : start + BATCH])
             optimizer.zero_grad(set_to_none=True)
             loss = F.cross_entropy(network(x[batch]), y[batch])
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             total += loss.detach() * len(batch)
         mean = float(total) / len(x)
@@ -77,7 +78,7 @@ def main() -> None:
     torch.set_num_threads(1)
     train = TimeSeriesDataset.open(Path(os.environ["QUIRE_DATA"]) / "tsc" / "ucr_tsv" / "GunPoint")
     x, y = preprocessed(train)
-    loops = {"by hand": lambda: by_hand(x, y, options.epochs), "quire": lambda: by_quire(train, options.epochs)}
+    loops = {"by hand": partial(by_hand, x, y, options.epochs), "quire": partial(by_quire, train, options.epochs)}
     weights = {name: loop() for name, loop in loops.items()}  # warms up
     for name, tensor in weights["by hand"].items():
         torch.testing.assert_close(weights["quire"][name], tensor, rtol=0, atol=0)

@@ -186,7 +186,7 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
     assert answer.code == 2
     assert answer.out == ""
     assert only_line(answer.err).startswith("error: ")
-    assert message in answer.err
+    assert message.lower() in answer.err.lower()
     assert list(Path().iterdir()) == []
     assert sorted(path.name for path in points.iterdir()) == ["points_test.csv", "points_train.csv"]
 
@@ -917,8 +917,8 @@ def test_a_plugins_command_is_imported_when_it_is_called(quire: Callable[..., An
         ("sums fail --code 7", 7, None),
         ("sums fail --code 2", 2, "error: nothing is right"),
         ("sums", 2, "error: missing command. `quire sums --help`"),
-        ("sums add", 2, "error: missing argument 'numbers'. `quire sums add --help`"),
-        ("sums add x", 2, "error: invalid value for 'numbers'"),
+        ("sums add", 2, "error: missing argument 'numbers"),
+        ("sums add x", 2, "error: invalid value for 'numbers"),
         ("sums subtract", 2, "error: no such command 'subtract'"),
         ("nil", 2, "error: the command 'nil' of quire-variant is a int, not a typer.Typer"),
         ("gone", 2, "error: the command 'gone' of quire-variant 0.1.0 can't be imported"),
@@ -930,7 +930,7 @@ def test_a_plugins_command_ends_as_a_verb_does(
     answer = quire(*line.split())
     assert answer.code == code
     assert answer.out == ""
-    assert answer.err == "" if message is None else only_line(answer.err).startswith(message)
+    assert answer.err == "" if message is None else only_line(answer.err).lower().startswith(message.lower())
 
 
 # --- what a start costs -----------------------------------------------------------------------------------------------

@@ -205,7 +205,7 @@ def test_a_picture_is_drawn_of_each_explanation(trained: MemeFierClassifier, mem
     assert found.sample == sample["id"]
     assert found.arrays["patches"].shape == (4, 4)
     assert [axes.get_title() for axes in found.figure.axes] == [
-        "patches: red speaks for it, blue against" if part != "text" else "", "words" if part != "image" else "",
+        "", "patches: red speaks for it, blue against" if part != "text" else "", "words" if part != "image" else "",
     ]  # fmt: skip
 
 

@@ -219,6 +219,12 @@ def test_the_degenerate_ablation_must_be_asked_for(make: Make) -> None:
     assert make(components="EC1", allow_degenerate=True).fit(train).facts["components"] == "EC1"
 
 
+def test_numbers_of_yaml_are_texts() -> None:
+    config = MemeFierConfig.parse({"components": 12, "heads": [{"labels": [0, 1], "toxic": [1]}]}, owner="memefier")
+    assert config.components == "12"
+    assert config.heads[0].toxic == ("1",)
+
+
 @pytest.mark.parametrize("components", ["3", "11", "auto1"])
 def test_components_that_do_not_exist(components: str) -> None:
     with pytest.raises(ConfigError, match="components are letters of EC12"):

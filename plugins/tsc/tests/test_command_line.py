@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from quire.cli import main
+from quire.cli.progress import ProgressBar
+from quire.hooks import hookimpl
 from quire.run import Run
-from quire_tsc.model import TSC
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,16 +146,14 @@ def test_a_training_that_was_interrupted_goes_on(
         "--name",
     )
     assert quire(*line, "whole").code == 0
-    step, steps = TSC.step, []
 
-    def pressing(self: TSC, batch: object) -> object:
-        steps.append(batch)
-        if len(steps) == 5:
+    @hookimpl
+    def press_ctrl_c(self: ProgressBar, step: int) -> None:
+        if step == 5:
             os.kill(os.getpid(), signal.SIGINT)
-        return step(self, batch)  # type: ignore[arg-type]
 
     with monkeypatch.context() as pressed:
-        pressed.setattr(TSC, "step", pressing)
+        pressed.setattr(ProgressBar, "quire_step_finished", press_ctrl_c)
         answer = quire(*line, "cut")
     assert answer.code == 130
     assert answer.err.splitlines()[-1] == "interrupted; continue with: quire train --resume runs/cut"
@@ -202,7 +201,7 @@ BAD_TRAINING_FILES = [
     (
         "nominal",
         {"Own_TRAIN.arff": "@relation x\n@attribute a numeric\n@attribute c {u,v}\n@data\n1,w\n"},
-        "line 5: the label 'w' is not among the classes",
+        "line 5, sample 1: the label 'w' is not among the classes",
     ),
     ("time stamps", {"Own_TRAIN.ts": "@timeStamps true\n" + HEAD + "(1,2),(1,3):1\n"}, "line 6, column 2"),
     ("no text", {"Own_TRAIN.tsv": "1\t2\0\t3"}, "is not a text file"),

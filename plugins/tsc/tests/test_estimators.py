@@ -214,7 +214,7 @@ def test_unequal_lengths_and_missing_values() -> None:
         ([np.zeros((1, 1, 3))], r"got the shape \[1, 1, 3\]"),
         ([[[1.0, 2.0], [1.0]]], "the channels differ in length"),
         ([], "there is no series"),
-        (np.array([[1.0, np.inf]]), "inf"),
+        (np.array([[1.0, np.inf], [1.0, 2.0]]), "inf"),
     ],
 )
 def test_series_that_are_none(X: Any, message: str) -> None:

@@ -27,6 +27,7 @@ from quire_tsc.formats import (
     read_series,
     save_ts,
 )
+from quire_tsc.formats.text import ID_NAMES, LABEL_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -305,7 +306,8 @@ def collections(draw: st.DrawFn, *, channels: int | None = None) -> tuple[list[n
 
 
 def _plain_word(text: str) -> bool:
-    return text[0].isalpha() and text.lower() not in {"nan", "na"}
+    """Neither a missing value nor a name that makes a table's first line a header."""
+    return text[0].isalpha() and text.lower() not in {"nan", "na", *LABEL_NAMES, *ID_NAMES}
 
 
 @settings(deadline=None)

@@ -11,6 +11,8 @@ from quire.hooks import hookimpl
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_BESIDE_METRICS = 60  # columns of a terminal that the bar, the counts, the time and the rate take
+
 
 class ProgressBar:
     """A bar with rate and time left on a terminal; elsewhere a line now and then."""
@@ -18,19 +20,21 @@ class ProgressBar:
     quiet_seconds = 10.0
 
     def __init__(self) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.table import Column
 
         from quire.cli.output import console
 
+        whole = Column(no_wrap=True)
+        self._console = console(error=True)
         self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.description}", table_column=whole),
+            BarColumn(bar_width=12),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}", table_column=whole),
+            TimeRemainingColumn(table_column=whole),
+            TextColumn("left {task.fields[rate]}", table_column=whole),
             TextColumn("{task.fields[metrics]}"),
-            console=console(error=True),
+            console=self._console,
             refresh_per_second=4,
         )
         self._live = sys.stderr.isatty()
@@ -65,13 +69,15 @@ class ProgressBar:
         by_epochs = self._plan[phase]["epochs"] is not None
         done, total = (epoch, self._plan[phase]["epochs"]) if by_epochs else (step, self._plan[phase]["steps"])
         rate = self._samples / max(time.monotonic() - self._started, 1e-9)
-        text = "  ".join(f"{name} {value:.4g}" for name, value in list(metrics.items())[:4])
-        text = f"{text}  {rate:.0f} samples/s"
+        shown = [f"{name} {value:.4g}" for name, value in list(metrics.items())[:4]]
         unit = "epochs" if by_epochs else "steps"
         if self._live:
             if phase not in self._tasks:
-                self._tasks[phase] = self._bar.add_task(phase, total=total, unit=unit, metrics="")
-            self._bar.update(self._tasks[phase], completed=done, metrics=text)
+                self._tasks[phase] = self._bar.add_task(phase, total=total, unit=unit, rate="", metrics="")
+            while shown and len("  ".join(shown)) > self._console.width - _BESIDE_METRICS - len(phase):
+                shown.pop()
+            metrics_text = "  ".join(shown)
+            self._bar.update(self._tasks[phase], completed=done, rate=f"{rate:.0f} samples/s", metrics=metrics_text)
         elif time.monotonic() - self._said > self.quiet_seconds or done == total:
             self._said = time.monotonic()
-            print(f"{phase}: {done}/{total} {unit}  {text}", file=sys.stderr)
+            print(f"{phase}: {done}/{total} {unit}  {'  '.join([*shown, f'{rate:.0f} samples/s'])}", file=sys.stderr)

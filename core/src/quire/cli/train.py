@@ -94,7 +94,9 @@ def _require_nothing_else(ctx: typer.Context, resume: Path) -> None:
 
     for parameter in ctx.command.params:
         source = ctx.get_parameter_source(parameter.name or "")
-        if parameter.name not in ("resume", "as_json") and source is not None and source.name == "COMMANDLINE":
+        if parameter.name in ("resume", "as_json") or ctx.params.get(parameter.name or "") in (None, [], ()):
+            continue
+        if source is not None and source.name == "COMMANDLINE":
             given = next(iter(parameter.opts)) if parameter.param_type_name == "option" else "a model or an option"
             raise ConfigError(
                 f"{given} can't be given with --resume: a run goes on as it began",

@@ -21,7 +21,7 @@ from quire.storage import atomic_folder, cache_root, content_hash
 from quire_memefier.network import Shape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from PIL.Image import Image
 
@@ -245,40 +245,33 @@ def write_tiny_backbone(folder: Path, *, seed: int) -> None:
     """Save a CLIP with random weights: two layers each, vision 48 wide on 56 x 56 pixels in patches of 14, text 32 wide
     with 20 tokens, projection 24. Its tokens are bytes.
     """
-    tokenizer = _tiny_tokenizer()
-    end = tokenizer.eos_token_id
+    both = {"num_hidden_layers": 2, "num_attention_heads": 4}
+    vision = {"hidden_size": 48, "intermediate_size": 96, "image_size": 56, "patch_size": 14, **both}
+    text = {"hidden_size": 32, "intermediate_size": 64, "max_position_embeddings": 20, **both}
+    write_random_backbone(folder, vision=vision, text=text, projection=24, seed=seed)
+
+
+def write_random_backbone(
+    folder: Path, *, vision: Mapping[str, Any], text: Mapping[str, Any], projection: int, seed: int
+) -> None:
+    """Save a CLIP of the given towers with random weights, its image processor, and a tokenizer of bytes."""
+    tokenizer = _byte_tokenizer()
+    ids = {"vocab_size": len(tokenizer), "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
     config = CLIPConfig(
-        text_config={
-            "vocab_size": len(tokenizer),
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "max_position_embeddings": 20,
-            "projection_dim": 24,
-            "bos_token_id": tokenizer.bos_token_id,
-            "eos_token_id": end,
-            "pad_token_id": end,
-        },
-        vision_config={
-            "hidden_size": 48,
-            "intermediate_size": 96,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "image_size": 56,
-            "patch_size": 14,
-            "projection_dim": 24,
-        },
-        projection_dim=24,
+        text_config={**text, **ids, "pad_token_id": tokenizer.pad_token_id, "projection_dim": projection},
+        vision_config={**vision, "projection_dim": projection},
+        projection_dim=projection,
     )
+    side = vision["image_size"]
+    processor = CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
     with torch.random.fork_rng(devices=[]), _quiet():
         torch.manual_seed(seed)
         CLIPModel(config).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        CLIPImageProcessorPil(size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56}).save_pretrained(folder)
+        processor.save_pretrained(folder)
 
 
-def _tiny_tokenizer() -> CLIPTokenizer:
+def _byte_tokenizer() -> CLIPTokenizer:
     """Every byte is a token, at a word's end another one."""
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 

@@ -152,7 +152,12 @@ class MemeFierConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _filled_in(cls, values: Any) -> Any:
-        return with_preset(values) if isinstance(values, dict) else values
+        if not isinstance(values, dict):
+            return values
+        components = values.get("components", "auto")
+        if isinstance(components, int):  # as YAML reads components=12
+            values = {**values, "components": str(components)}
+        return with_preset(values)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

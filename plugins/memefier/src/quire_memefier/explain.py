@@ -121,18 +121,22 @@ def explain_memes(model: MemeFierClassifier, samples: Sequence[Sample]) -> Itera
 
 
 def draw(backbone: ClipBackbone, sample: Sample, found: Attribution, title: str) -> Figure:
-    """The image as CLIP sees it under its patches' colours, and the words with their bars."""
-    figure, (left, right) = subplots(1, 2, size=(7.2, 3.4), width_ratios=(1, 1))
+    """The meme as CLIP sees it, its patches' colours laid over it, and its words with their bars."""
+    figure, (meme, patches, words) = subplots(1, 3, size=(9.6, 3.4))
     largest = max(float(np.abs(np.concatenate([found.patches.ravel(), found.values])).max(initial=0)), 1e-12)
-    figure.suptitle(title)
+    figure.suptitle(title.replace("$", r"\$"))
     if sample.get("image") is not None:
-        _draw_patches(left, _seen(backbone, sample["image"]), found.patches, largest)
+        seen = _seen(backbone, sample["image"])
+        meme.imshow(seen)
+        meme.set_axis_off()
+        _draw_patches(patches, seen, found.patches, largest)
     else:
-        _write(left, "no image")
+        _write(meme, "no image")
+        _write(patches, "")
     if found.words:
-        _draw_words(right, found, largest)
+        _draw_words(words, found, largest)
     else:
-        _write(right, "no text")
+        _write(words, "no text")
     return figure
 
 

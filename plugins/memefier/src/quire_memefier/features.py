@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quire.storage import FeatureCache, content_hash
+from quire.storage import FeatureCache, cache_root, content_hash
 from quire_memefier.text import Cleaning, prepared
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class MemoryStore:
         self.items.update((key, dict(arrays)) for key, arrays in items)
 
 
-_memory: dict[str, MemoryStore] = {}
+_stores: dict[str, Store] = {}  # one of each: an index on disk is read once, not for every batch
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,11 @@ class ClipFeatureExtractor:
         """The store of these features: "disk", "ram" (shared by all models of this process) or "off", which is None."""
         if kind == "off":
             return None
-        return (
-            FeatureCache(self.namespace)
-            if kind == "disk"
-            else _memory.setdefault(content_hash(self.namespace), MemoryStore())
-        )
+        key = content_hash(self.namespace)
+        if kind == "ram":
+            return _stores.setdefault(key, MemoryStore())
+        root = cache_root() / "features"
+        return _stores.setdefault(f"{root}/{key}", FeatureCache(self.namespace, root=root))
 
     def text_of(self, sample: Sample) -> str | None:
         """The text that the backbone reads, or None."""
@@ -192,19 +192,20 @@ class ClipFeatureExtractor:
         They are kept under the data set's fingerprint: a data set that was encoded once is not even read again.
         """
         name = f"dataset:{content_hash(dataset.fingerprint(), self.cleaning)}"
-        if name not in store:
-            keys: list[tuple[str, str]] = []
-            for start in range(0, len(dataset), SAMPLES_AT_ONCE):
-                stop = min(start + SAMPLES_AT_ONCE, len(dataset))
-                checked = [dataset.task.check(dataset[row], index=row) for row in range(start, stop)]
-                keys += self.fill(store, checked, place)
-                log.info("encoded %d of %d memes of %s", stop, len(dataset), dataset.name)
-            columns = zip(*keys, strict=True)
-            store.put_many(
-                [(name, {key: np.array(column, "S") for key, column in zip(("i", "t"), columns, strict=True)})]
-            )
-        found = store.get(name)
-        return [(image.decode(), text.decode()) for image, text in zip(found["i"], found["t"], strict=True)]
+        if name in store:
+            found = store.get(name)
+            known = [(image.decode(), text.decode()) for image, text in zip(found["i"], found["t"], strict=True)]
+            if all(key in store for pair in known for key in pair if key):
+                return known
+        keys: list[tuple[str, str]] = []
+        for start in range(0, len(dataset), SAMPLES_AT_ONCE):
+            stop = min(start + SAMPLES_AT_ONCE, len(dataset))
+            checked = [dataset.task.check(dataset[row], index=row) for row in range(start, stop)]
+            keys += self.fill(store, checked, place)
+            log.info("encoded %d of %d memes of %s", stop, len(dataset), dataset.name)
+        columns = zip(("i", "t"), zip(*keys, strict=True), strict=True)
+        store.put_many([(name, {column: np.array(values, "S") for column, values in columns})])
+        return keys
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, field_validator, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -40,6 +40,12 @@ class Head(Config):
         "none", description="balanced: weigh classes by inverse frequency in the training data"
     )
     toxic: tuple[str, ...] = Field((), description="the labels that count as toxic, for testers and filters")
+
+    @field_validator("labels", "toxic", mode="before")
+    @classmethod
+    def _texts(cls, values: Any) -> Any:
+        """YAML reads the labels 0 and 1 as numbers."""
+        return [str(each) if type(each) is int else each for each in values] if isinstance(values, list) else values
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

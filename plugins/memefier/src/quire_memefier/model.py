@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -31,7 +30,7 @@ from quire_memefier.config import MemeFierConfig
 from quire_memefier.data.rows import annotation_of, declared_heads
 from quire_memefier.explain import explain_memes
 from quire_memefier.features import ClipFeatureExtractor, FeatureLoader, drop_modality
-from quire_memefier.heads import MISSING, Head, check_heads, split_logits, split_targets
+from quire_memefier.heads import Head, check_heads, split_logits, split_targets
 from quire_memefier.losses import caption_loss
 from quire_memefier.network import CaptionDecoder, MemeFier, Shape
 from quire_memefier.task import MEME_CLASSIFICATION
@@ -157,7 +156,7 @@ class MemeFierClassifier(NeuralModel, Classifier, Explainer):
         facts: dict[str, Any] = {
             "labels": list(train.labels),
             "heads": [head.model_dump(mode="json") for head in heads],
-            "class_weights": _class_weights(heads, samples),
+            "class_weights": _class_weights(heads, _label_counts(heads, samples)),
         }
         if self.is_baseline:
             facts["resnet"], self._resnet = resnet_config(self.config.baseline, download=self.config.download)
@@ -602,26 +601,30 @@ def encode_targets(heads: Sequence[Head], samples: Sequence[Sample]) -> Tensor:
     return torch.tensor(rows)
 
 
-def _class_weights(heads: Sequence[Head], samples: Sequence[Sample]) -> dict[str, list[float]]:
-    """Inverse frequencies, of mean 1 over the samples, for heads that ask for them.
-
-    DataError for a label that no training meme has.
-    """
-    weights = {}
+def _label_counts(heads: Sequence[Head], samples: Sequence[Sample]) -> dict[str, list[int]]:
+    """How many training memes have each label of each head. DataError for a label that none has."""
+    counts = {}
     for head, columns in zip(heads, split_targets(heads, encode_targets(heads, samples)), strict=True):
-        counts = Counter(columns[:, 0].tolist())
         if head.kind == "multilabel":
-            counts = Counter({k: int((columns[:, k] == 1).sum()) for k in range(len(head.labels))})
-        absent = [label for position, label in enumerate(head.labels) if not counts[position]]
+            counts[head.name] = [int((columns[:, k] == 1).sum()) for k in range(len(head.labels))]
+        else:
+            counts[head.name] = [int((columns[:, 0] == k).sum()) for k in range(len(head.labels))]
+        absent = [label for label, count in zip(head.labels, counts[head.name], strict=True) if not count]
         if absent:
             raise DataError(
                 f"no training meme has the label {absent[0]!r} of head {head.name!r}",
                 remedy="Train on data that has it, or leave the label out of the head.",
             )
-        if head.class_weight == "balanced":
-            known = sum(count for position, count in counts.items() if position != MISSING)
-            weights[head.name] = [known / (len(head.labels) * counts[k]) for k in range(len(head.labels))]
-    return weights
+    return counts
+
+
+def _class_weights(heads: Sequence[Head], counts: Mapping[str, Sequence[int]]) -> dict[str, list[float]]:
+    """Inverse frequencies, of mean 1 over the memes, for heads that ask for them."""
+    return {
+        head.name: [sum(counts[head.name]) / (len(head.labels) * count) for count in counts[head.name]]
+        for head in heads
+        if head.class_weight == "balanced"
+    }
 
 
 def _decided(head: Head, probabilities: NDArray[np.float32], thresholds: Mapping[str, float]) -> str | list[str]:
