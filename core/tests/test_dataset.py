@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
+from operator import getitem
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -243,9 +244,12 @@ def test_files_are_read_on_access_and_targets_without_them(tmp_path: Path) -> No
 # --- determinism ------------------------------------------------------------------------------------------------------
 
 
-def contents(dataset: Dataset, index: int) -> tuple[int, str, bytes]:
-    sample = dataset[index]
+def content_of(index: int, sample: Sample) -> tuple[int, str, bytes]:
     return index, sample["id"], sample["vector"].tobytes()
+
+
+def contents(dataset: Dataset, index: int) -> tuple[int, str, bytes]:
+    return content_of(index, dataset[index])
 
 
 def test_samples_do_not_depend_on_the_order_of_access_or_the_process() -> None:
@@ -254,7 +258,8 @@ def test_samples_do_not_depend_on_the_order_of_access_or_the_process() -> None:
     order = random.Random(0).sample(range(len(both)), len(both))
     assert sorted(contents(both, index) for index in order) == expected
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as workers:
-        assert sorted(workers.map(contents, [both] * len(both), order)) == expected
+        samples = workers.map(getitem, [both] * len(both), order)
+    assert sorted(map(content_of, order, samples)) == expected
 
 
 def test_datasets_survive_pickling() -> None:
