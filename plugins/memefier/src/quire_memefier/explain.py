@@ -171,6 +171,7 @@ def _draw_words(axes: Axes, found: Attribution, largest: float) -> None:
     axes.set_yticks(rows, [found.words[index].replace("$", r"\$") for index in strongest])
     axes.set(xlim=(-largest, largest), ylim=(len(strongest) - 0.5, -0.5), xlabel="gradient x input")
     axes.axvline(0, color="#666666", linewidth=0.8)
+    axes.locator_params(axis="x", nbins=3)
     axes.set_title("words")
 
 
