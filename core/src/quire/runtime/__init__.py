@@ -187,6 +187,7 @@ class Runtime:
             return module
         synchronize_batch_norm(module)
         warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
+        warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
         wrapped: nn.Module = self._accelerator.prepare_model(module, device_placement=False)
         return wrapped
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, cast
@@ -89,4 +90,12 @@ def synchronize_batch_norm(module: nn.Module) -> None:
     """Let every batch norm inside `module` use the statistics of the global batch, in place; weights stay the same objects."""
     for child in module.modules():
         if isinstance(child, nn.modules.batchnorm._BatchNorm) and not isinstance(child, nn.SyncBatchNorm):
-            child.__class__ = cast("Any", SynchronizedBatchNorm)
+            child.__class__ = _synchronized(type(child))
+
+
+@functools.cache
+def _synchronized(cls: type[nn.modules.batchnorm._BatchNorm]) -> Any:
+    """`cls`, whose `super().forward` is that of SynchronizedBatchNorm: what a plugin's batch norm adds stays."""
+    if issubclass(cls, SynchronizedBatchNorm):
+        return cls
+    return type(f"Synchronized{cls.__name__}", (cls, SynchronizedBatchNorm), {})
