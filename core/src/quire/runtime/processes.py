@@ -90,11 +90,12 @@ def synchronize_batch_norm(module: nn.Module) -> None:
     """Let every batch norm inside `module` use the statistics of the global batch, in place; weights stay the same objects."""
     for child in module.modules():
         if isinstance(child, nn.modules.batchnorm._BatchNorm) and not isinstance(child, nn.SyncBatchNorm):
-            child.__class__ = _synchronized(type(child))
+            kind: Any = type(child)
+            child.__class__ = _synchronized(kind)
 
 
 @functools.cache
-def _synchronized(cls: type[nn.modules.batchnorm._BatchNorm]) -> Any:
+def _synchronized(cls: Any) -> Any:
     """`cls`, whose `super().forward` is that of SynchronizedBatchNorm: what a plugin's batch norm adds stays."""
     if issubclass(cls, SynchronizedBatchNorm):
         return cls
