@@ -127,6 +127,10 @@ class MemeFierConfig(Config):
     text_cleaning: Cleaning = Field(
         "none", description="paper: lower case, no punctuation or digits; none: the text as it is, as CLIP knows it"
     )
+    ocr: Literal["tesseract"] | None = Field(
+        None,
+        description="read the text from the image where a meme comes without text; tesseract: by the program of that name",
+    )
     max_faces: PositiveInt = Field(7, description="faces of which attributes are used (component E)")
     alpha: NonNegativeFloat = Field(0.2, description="weight of the caption loss")
     caption_reduction: CaptionReduction = Field(
@@ -172,6 +176,8 @@ class MemeFierConfig(Config):
                 )
         if self.d_model % self.encoder.heads:
             raise ValueError(f"encoder.heads {self.encoder.heads} does not divide d_model {self.d_model}")
+        if self.ocr is not None and self.architecture != "memefier":
+            raise ValueError(f"the baseline {self.architecture} reads no text from images: leave out ocr")
         if self.decoder.d % self.decoder.heads:
             raise ValueError(f"decoder.heads {self.decoder.heads} does not divide decoder.d {self.decoder.d}")
         return self

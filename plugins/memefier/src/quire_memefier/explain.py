@@ -49,6 +49,7 @@ def attribute(model: MemeFierClassifier, sample: Sample, label: str | None = Non
     gradient times feature. To first order, it is by how much the log-odds fall when the token fades.
     """
     head = model.heads[0]
+    sample = model.with_text([model.task.check(sample)])[0]
     label = model.predict([sample])[0] if label is None else label
     extractor = model.extractor()
     batch = extractor.encode(model.runtime.move(model.collate([sample])))
@@ -112,10 +113,12 @@ def explain_memes(model: MemeFierClassifier, samples: Sequence[Sample]) -> Itera
     """One picture for each meme, with the numbers behind it."""
     for number, sample in enumerate(samples):
         checked = model.task.check(sample, index=number)
-        found = attribute(model, checked)
-        probability = float(model.predict_proba([checked])[0, model.labels.index(found.label)])
+        (seen,) = model.with_text([checked])
+        found = attribute(model, seen)
+        probability = float(model.predict_proba([seen])[0, model.labels.index(found.label)])
         name = str(sample.get("id", number))
-        figure = draw(model.extractor().backbone, checked, found, f"{name}: {found.label} ({probability:.2f})")
+        title = f"{name}: {found.label} ({probability:.2f}){'' if seen is checked else ', text read by OCR'}"
+        figure = draw(model.extractor().backbone, seen, found, title)
         summary = np.array([found.image, found.text])
         yield Explanation(name, figure, {"patches": found.patches, "words": found.values, "summary": summary})
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, NDArray[Any]]
     Place = Callable[["Batch"], "Batch"]
+    Complete = Callable[[Sequence[Sample]], Sequence[Sample]]
 
 Batch = dict[str, Tensor]
 SAMPLES_AT_ONCE = 64  # read and encoded before they are put into the store together
@@ -186,13 +187,16 @@ class ClipFeatureExtractor:
         mask = raw["text_mask"].cpu().numpy()
         return {"tokens": tokens.cpu().numpy(), "summary": summary.cpu().numpy(), "mask": mask}
 
-    def index(self, store: Store, dataset: Dataset, place: Place) -> list[tuple[str, str]]:
+    def index(
+        self, store: Store, dataset: Dataset, place: Place, complete: Complete | None = None
+    ) -> list[tuple[str, str]]:
         """The keys of all samples of `dataset`, whose features are in the store afterwards.
 
-        They are kept under the data set's fingerprint: a data set that was encoded once is not even read again.
+        They are kept under the data set's fingerprint: a data set that was encoded once is not even read again. What
+        `complete` adds to the checked samples stands in no fingerprint: with it, the data set is read every time.
         """
         name = f"dataset:{content_hash(dataset.fingerprint(), self.cleaning)}"
-        if name in store:
+        if complete is None and name in store:
             found = store.get(name)
             known = [(image.decode(), text.decode()) for image, text in zip(found["i"], found["t"], strict=True)]
             if all(key in store for pair in known for key in pair if key):
@@ -201,10 +205,11 @@ class ClipFeatureExtractor:
         for start in range(0, len(dataset), SAMPLES_AT_ONCE):
             stop = min(start + SAMPLES_AT_ONCE, len(dataset))
             checked = [dataset.task.check(dataset[row], index=row) for row in range(start, stop)]
-            keys += self.fill(store, checked, place)
+            keys += self.fill(store, checked if complete is None else complete(checked), place)
             log.info("encoded %d of %d memes of %s", stop, len(dataset), dataset.name)
-        columns = zip(("i", "t"), zip(*keys, strict=True), strict=True)
-        store.put_many([(name, {column: np.array(values, "S") for column, values in columns})])
+        if complete is None:
+            columns = zip(("i", "t"), zip(*keys, strict=True), strict=True)
+            store.put_many([(name, {column: np.array(values, "S") for column, values in columns})])
         return keys
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -11,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from quire.errors import ConfigError, DataError, RunError, Where
-from quire.model import Classifier, Demo, Explainer, Explanation
+from quire.model import Classifier, Demo, Explainer, Explanation, Exporter
 from quire.storage import content_hash
 from quire.training import ByCount, Every, NeuralModel, Optimization, Phase, Selection
+from quire.training.export import export_network
 from quire_memefier.attributes import FIELDS, check_face, encode_faces
 from quire_memefier.backbone import ClipBackbone, load_backbone
 from quire_memefier.baselines import (
@@ -29,10 +31,12 @@ from quire_memefier.calibrate import fit_temperature, fit_thresholds
 from quire_memefier.config import MemeFierConfig
 from quire_memefier.data.rows import annotation_of, declared_heads
 from quire_memefier.explain import explain_memes
+from quire_memefier.export import FEATURES, FirstHead
 from quire_memefier.features import ClipFeatureExtractor, FeatureLoader, drop_modality
 from quire_memefier.heads import Head, check_heads, split_logits, split_targets
 from quire_memefier.losses import caption_loss
 from quire_memefier.network import CaptionDecoder, MemeFier, Shape
+from quire_memefier.ocr import RememberingReader, read_text
 from quire_memefier.task import MEME_CLASSIFICATION
 from quire_memefier.text import Vocabulary, caption_length, is_mostly_non_latin
 from quire_memefier.training import History, ReferenceStopping, lr_schedule, mean_metrics
@@ -42,11 +46,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from PIL.Image import Image
 
     from quire.dataset import Dataset
     from quire.modality import Sample
     from quire.run import Run
     from quire.runtime import Runtime
+    from quire.training.export import Format
+    from quire_memefier.features import Store
 
 Batch = dict[str, Tensor]
 log = logging.getLogger(__name__)
@@ -62,7 +69,7 @@ class Decision:
     warnings: tuple[str, ...]
 
 
-class MemeFierClassifier(NeuralModel, Classifier, Explainer):
+class MemeFierClassifier(NeuralModel, Classifier, Explainer, Exporter):
     """MemeFier (Koutlis et al., ICMR 2023): dual-stage fusion of frozen CLIP features of image and text.
 
     Samples: "image" and "text", of which either may be missing; in training also "target", "heads" {head: label},
@@ -72,6 +79,7 @@ class MemeFierClassifier(NeuralModel, Classifier, Explainer):
     Config = MemeFierConfig
     config: MemeFierConfig
     task = MEME_CLASSIFICATION
+    formats = ("onnx", "pt2")
     prediction_batch = 64
     demo = Demo(
         dataset="hateful-memes",
@@ -85,6 +93,7 @@ class MemeFierClassifier(NeuralModel, Classifier, Explainer):
     def __init__(self, config: MemeFierConfig | None = None, *, runtime: Runtime | None = None) -> None:
         super().__init__(config, runtime=runtime)
         check_heads(self.config.heads)
+        self.text_reader = read_text if self.config.ocr == "tesseract" else None
         self._resnet: dict[str, Tensor] | None = None
         self._decoder_state: dict[str, Tensor] | None = None
         self._history = History()
@@ -100,6 +109,19 @@ class MemeFierClassifier(NeuralModel, Classifier, Explainer):
     def is_baseline(self) -> bool:
         """Whether it is one of the reference's baselines, which don't read CLIP's features."""
         return self.config.architecture != "memefier"
+
+    @property
+    def text_reader(self) -> Callable[[Image], str] | None:
+        """What reads the text of memes that have an image and no text, in training and prediction; "" means no text.
+
+        The option `ocr` sets it; any other function can be set before `fit`, and again after `load`, for it is not
+        saved. It is asked once for each image. Baselines don't use it.
+        """
+        return None if self._text_reader is None else self._text_reader.reader
+
+    @text_reader.setter
+    def text_reader(self, reader: Callable[[Image], str] | None) -> None:
+        self._text_reader = None if reader is None else RememberingReader(reader)
 
     @property
     def heads(self) -> tuple[Head, ...]:
@@ -302,17 +324,27 @@ class MemeFierClassifier(NeuralModel, Classifier, Explainer):
             at_once=1 if self.runtime.torch_device.type == "cpu" else config.encode_batch,
         )
 
+    def with_text(self, samples: Sequence[Sample]) -> list[Sample]:
+        """The checked samples; those with an image and no text get the text that `text_reader` finds in the image."""
+        reader = None if self.is_baseline else self._text_reader
+        return list(samples) if reader is None else [_with_text(sample, reader) for sample in samples]
+
+    def _index(self, extractor: ClipFeatureExtractor, store: Store, dataset: Dataset) -> list[tuple[str, str]]:
+        complete = None if self._text_reader is None else self.with_text
+        return extractor.index(store, dataset, self.runtime.move, complete)
+
     def encode(self, dataset: Dataset) -> list[tuple[str, str]]:
         """Put the features of a whole data set into the cache; returns their keys, ("", "") parts for what is missing."""
         extractor = self.extractor()
         store = extractor.store(self.config.cache)
-        return [] if store is None else extractor.index(store, dataset, self.runtime.move)
+        return [] if store is None else self._index(extractor, store, dataset)
 
     def collate(self, samples: Sequence[Sample], rng: np.random.Generator | None = None) -> Batch:
         """The samples' features where the cache has them all, else what the backbone needs; of a baseline its inputs."""
         checked = [self.task.check(sample, index=number) for number, sample in enumerate(samples)]
         if self.is_baseline:
             return self._baseline_inputs(checked, rng)
+        checked = self.with_text(checked)
         extractor = self.extractor()
         store = extractor.store(self.config.cache)
         if store is not None:
@@ -364,7 +396,7 @@ class MemeFierClassifier(NeuralModel, Classifier, Explainer):
             extractor = self.extractor()
             store = extractor.store(self.config.cache)
             if store is not None:
-                keys = extractor.index(store, dataset, self.runtime.move)
+                keys = self._index(extractor, store, dataset)
                 return FeatureLoader(extractor.stored(store), keys, rest, dropout)
 
         def load(indices: Sequence[int], rng: np.random.Generator | None) -> Batch:
@@ -531,6 +563,7 @@ class MemeFierClassifier(NeuralModel, Classifier, Explainer):
         """Labels by the tuned thresholds, probabilities of every head, and what to know of the input."""
         predicted, thresholds = self.predict_heads(samples), self.thresholds
         decisions = []
+        read = self.with_text([self.task.check(sample, index=row) for row, sample in enumerate(samples)])
         for row, sample in enumerate(samples):
             labels = {
                 head.name: _decided(head, predicted[head.name][row], thresholds.get(head.name, {}))
@@ -541,17 +574,19 @@ class MemeFierClassifier(NeuralModel, Classifier, Explainer):
                 for head in self.heads
             }
             name = str(sample.get("id", row))
-            decisions.append(Decision(name, labels, probabilities, tuple(self._warnings(sample))))
+            decisions.append(Decision(name, labels, probabilities, tuple(self._warnings(sample, read[row]))))
         return decisions
 
-    def _warnings(self, sample: Sample) -> Iterator[str]:
-        """What a reader of a decision should know of its input."""
-        text = sample.get("text")
+    def _warnings(self, sample: Sample, read: Sample) -> Iterator[str]:
+        """What a reader of a decision should know of its input, and of the text that was read from its image."""
+        text = read.get("text")
         if sample.get("image") is None:
             yield "image missing"
         if text is None or not text.strip():
             yield "text missing"
             return
+        if text != sample.get("text"):
+            yield f"the text was read from the image (OCR): {text}"
         if not self.is_baseline:
             backbone = self.extractor().backbone
             length = backbone.tokenize([text]).lengths[0]
@@ -569,6 +604,41 @@ class MemeFierClassifier(NeuralModel, Classifier, Explainer):
         """Which words and patches speak for the predicted label, laid over the meme (see quire_memefier.explain)."""
         yield from explain_memes(self, samples)
 
+    def export(self, path: Path, *, format: str, example: Sequence[Sample]) -> Path:
+        """Write what follows the backbone as one network: CLIP's features in, the first head's probabilities out.
+
+        Inputs, n memes, P image tokens, T text tokens: "image_tokens" float32 [n, P, .], "image" float32 [n, .],
+        "text_tokens" float32 [n, T, .], "text" float32 [n, .], "text_mask" bool [n, T] (True: no pad), "has_image" and
+        "has_text" bool [n], with component E "attributes" int64 [n, A]: what `extractor().encode` makes of a batch of
+        `collate`. Output "probabilities" float32 [n, labels], the temperature applied. The metadata hold "labels",
+        "thresholds" and "backbone" as JSON. See `export_network`. ConfigError for baselines.
+        """
+        if self.is_baseline:
+            raise ConfigError(
+                f"the baseline {self.config.architecture} can't be exported", remedy="Train architecture=memefier."
+            )
+        if not example:
+            raise DataError("an export needs at least one example")
+        head = self.heads[0]
+        encoded = self._encoded(self.runtime.move(self.collate(example)))
+        names = [name for name in FEATURES if name in encoded]
+        inputs = tuple(encoded[name].float() if encoded[name].is_floating_point() else encoded[name] for name in names)
+        temperature = self.artefacts.get("temperatures", {}).get(head.name, 1.0)
+        metadata = {
+            "labels": self.labels,
+            "thresholds": self.thresholds.get(head.name, {}),
+            "backbone": {**self.facts["backbone"], "token_features": self.config.token_features},
+        }
+        return export_network(
+            FirstHead(cast("MemeFier", self.network), head, self.labels, temperature),
+            inputs,
+            path,
+            format=cast("Format", format),
+            input_names=names,
+            output_names=("probabilities",),
+            metadata={name: json.dumps(value) for name, value in metadata.items()},
+        )
+
     # -- state
 
     def state(self) -> dict[str, Any]:
@@ -579,6 +649,14 @@ class MemeFierClassifier(NeuralModel, Classifier, Explainer):
         """The inverse of `state`."""
         super().restore(state)
         self._decoder_state = state["caption_decoder"]
+
+
+def _with_text(sample: Sample, reader: Callable[[Image], str]) -> Sample:
+    text, image = sample.get("text"), sample.get("image")
+    if image is None or (text and text.strip()):
+        return sample
+    found = reader(image)
+    return {**sample, "text": found} if found.strip() else sample
 
 
 def describe_backbone(backbone: ClipBackbone) -> dict[str, Any]:

@@ -121,7 +121,7 @@ class MemeFier(nn.Module):
         if "1" in self.components:  # sec. 3.3
             image_tokens = image_tokens * text.unsqueeze(1) * self.scale
             text_tokens = text_tokens * image.unsqueeze(1) * self.scale
-        cls = unit(self.cls.weight).expand(len(image), 1, -1)  # z: [n, 1, d]
+        cls = unit(self.cls.weight).expand(image.shape[0], 1, -1)  # z: [n, 1, d]; len() would fix n in an export
         parts = [cls, image_tokens, text_tokens]
         if "E" in self.components:
             parts.append(unit(self.external(batch["attributes"]) + self.token_type.weight[EXTERNAL]))

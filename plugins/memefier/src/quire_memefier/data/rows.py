@@ -110,9 +110,9 @@ class MemeRows(Rows):
         """The rows of one split; a bad one comes as its error."""
 
     @classmethod
+    @abstractmethod
     def questions(cls, path: Path, options: Any) -> tuple[Head, ...]:
         """The release's heads, the target's first."""
-        raise NotImplementedError
 
     @classmethod
     def read(cls, path: Path, *, split: str, on_error: OnError, options: Any) -> Self:
