@@ -345,8 +345,9 @@ def test_text_named_as_image_names_the_file(tmp_path: Path) -> None:
 # --- text and label ---------------------------------------------------------------------------------------------------
 
 
-@given(st.text(st.characters(exclude_categories=["Cs"])))
+@given(st.text(st.characters(exclude_categories=["Cs"])).filter(lambda text: not text.endswith("\r")))
 def test_text_json_there_and_back(text: str) -> None:
+    # A file's last line ending, "\n" or "\r\n", is not part of the text: a "\r" at its end can't be told from one.
     assert through_json(Text(), text) == text
     assert Text().read(Text().to_bytes(text, ".txt")) == text
 

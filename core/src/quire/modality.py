@@ -39,6 +39,7 @@ MAX_VIDEO_BYTES = 2**32
 """The most bytes that one video may take in memory, decoded."""
 MAX_RATE, MAX_CHANNELS = 2**22, 255
 """The highest rate in Hz and the most channels of sound; a WAV header has room for their product."""
+LONGEST_FRAME = 65_535  # milliseconds, the most that an animated PNG can say
 MAX_CELL = 2**30
 """The most characters of a table's cell: the csv module's own limit, 128 KiB, is less than one long text."""
 
@@ -648,7 +649,13 @@ class Video(Modality[Frames]):
         # equal neighbours into one frame.
         blend = [index % 2 for index in range(len(value.frames))]
         first.save(
-            buffer, format="PNG", save_all=True, append_images=rest, duration=1000 / value.fps, loop=0, blend=blend
+            buffer,
+            format="PNG",
+            save_all=True,
+            append_images=rest,
+            duration=min(1000 / value.fps, LONGEST_FRAME),
+            loop=0,
+            blend=blend,
         )
         return buffer.getvalue()
 
