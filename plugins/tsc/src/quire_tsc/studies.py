@@ -46,7 +46,8 @@ UNCOUNTED = {
     "StarLightCurves": 1000 * 1024,
     "UWaveGestureLibraryAll": 896 * 945,
 }
-"""Training series times length of data sets that the catalogue does not count, by the archive's own summary."""
+"""Training series times length of data sets that the catalogue does not count: unconfirmed, and used for nothing but the
+order and the estimated cost of cells."""
 MULTIVARIATE = {
     "ArabicDigits": 6600 * 93,
     "AUSLAN": 1140 * 136,
@@ -61,7 +62,8 @@ MULTIVARIATE = {
     "Wafer": 298 * 198,
     "WalkvsRun": 28 * 1918,
 }
-"""The review's multivariate data sets (Baydogan's archive): training series times the greatest length."""
+"""The review's multivariate data sets (Baydogan's archive): training series times the greatest length; unconfirmed, and
+used for nothing but the order and the estimated cost of cells."""
 
 
 class Review(Study):
