@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from quire.config import Config as BaseConfig
-from quire.errors import DataError, RunError, Where
-from quire.storage import atomic_folder, load_tree, read_json, recover_folder, save_tree, write_json
+from quire.errors import DataError, QuireError, RunError, Where
+from quire.storage import atomic_folder, load_tree, read_json, recover_folder, save_tree, tree_hash, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,6 +34,8 @@ __all__ = [
     "Exporter",
     "FewShot",
     "Generator",
+    "ItemError",
+    "Limits",
     "Model",
     "Transform",
 ]
@@ -109,6 +111,12 @@ class Model(ABC):
     def restore(self, state: dict[str, Any]) -> None:
         """Become the model whose `state` this is."""
 
+    def fingerprint(self) -> str:
+        """A hash of all that outputs depend on: class, configuration, state and artefacts."""
+        return tree_hash(
+            [_class_name(type(self)), self.config.model_dump(mode="json"), self.state(), self.artefacts],
+        )
+
     def save(self, folder: Path) -> Path:
         """Write the model to `folder`, replacing what stands there only when everything is written."""
         folder = Path(folder)
@@ -147,8 +155,43 @@ class Model(ABC):
         return model
 
 
+@dataclass(frozen=True)
+class Limits:
+    """How much of one sample a model takes, and how many samples at once; None where it sets no bound.
+
+    text_characters and text_tokens: of one text (what is beyond the tokens is not read). image_pixels: of one image.
+    audio_seconds, video_seconds. audio_rate: in Hz, to which sound is resampled. series_length: time steps.
+    batch: samples in one call of `predict_proba`.
+    """
+
+    text_characters: int | None = None
+    text_tokens: int | None = None
+    image_pixels: int | None = None
+    audio_seconds: float | None = None
+    audio_rate: int | None = None
+    video_seconds: float | None = None
+    series_length: int | None = None
+    batch: int | None = None
+
+
+@dataclass(frozen=True)
+class ItemError:
+    """Why one sample of a batch got no answer."""
+
+    index: int
+    reason: str
+
+
 class Classifier(Model):
-    """Gives every sample one of `labels`."""
+    """Gives every sample one of `labels`, or with `label_kind` "multilabel" any number of them.
+
+    What a tester, an evaluator or a server must know of it is declared here, with defaults that follow from its task:
+    `required_fields` and `optional_fields`, `label_kind`, `toxic_labels`, `thresholds`, `limits`, `deterministic`,
+    `cost_per_call` and `fingerprint()`.
+    """
+
+    cost_per_call: float | None = None
+    """What one sample costs, in the unit of the user's budget; None for a model that costs only time."""
 
     @property
     @abstractmethod
@@ -157,7 +200,58 @@ class Classifier(Model):
 
     @abstractmethod
     def predict_proba(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
-        """Probabilities, float32 [samples, classes]; rows sum to one."""
+        """Probabilities, float32 [samples, classes]; rows sum to one unless the labels don't exclude each other."""
+
+    @property
+    def label_kind(self) -> Literal["multiclass", "multilabel"]:
+        """Whether a sample has exactly one of `labels`, or any number of them."""
+        return "multiclass"
+
+    @property
+    def required_fields(self) -> frozenset[str]:
+        """The input fields without which a sample gets no answer. At least one field is always needed."""
+        return frozenset(self.task.inputs) - self.task.optional
+
+    @property
+    def optional_fields(self) -> frozenset[str]:
+        """The input fields that are read where a sample has them."""
+        return self.task.optional
+
+    @property
+    def toxic_labels(self) -> frozenset[str]:
+        """The labels that a moderator acts on; empty for a classifier whose labels have no such sense."""
+        return frozenset()
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """Label -> the probability from which it is given, for labels whose threshold is not left to `predict`."""
+        return {}
+
+    @property
+    def limits(self) -> Limits:
+        """What the fields' modalities say of themselves."""
+        return _limits_of(self.task)
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether the same batch gets the same probabilities, bit for bit, whenever it is asked for."""
+        return self.runtime.torch_device.type == "cpu"
+
+    def answer_each(self, samples: Sequence[Sample]) -> list[NDArray[np.float32] | ItemError]:
+        """One row of probabilities per sample, float32 [classes], in order; where a sample got none, the reason.
+
+        A batch that fails is asked again one sample at a time, so that one bad sample costs nobody else's answer.
+        """
+        try:
+            return list(self.predict_proba(samples)) if samples else []
+        except QuireError as error:
+            if len(samples) == 1:
+                return [ItemError(0, str(error))]
+        answers: list[NDArray[np.float32] | ItemError] = []
+        for index, sample in enumerate(samples):
+            (answer,) = self.answer_each([sample])
+            answers.append(ItemError(index, answer.reason) if isinstance(answer, ItemError) else answer)
+        return answers
 
     def predict(self, samples: Sequence[Sample]) -> list[str]:
         """The most probable label of every sample; the first one of a tie."""
@@ -248,6 +342,22 @@ class CheckpointImporter(Model):
     @abstractmethod
     def import_checkpoint(cls, path: Path, **options: Any) -> Self:
         """The model with the weights in `path`, which is read by core's restricted readers alone."""
+
+
+def _limits_of(task: Task) -> Limits:
+    """The bounds that the task's modalities set; of two fields of one kind, the tighter."""
+    parts = (
+        ("text_characters", "text", "max_length"),
+        ("image_pixels", "image", "max_pixels"),
+        ("audio_seconds", "audio", "max_seconds"),
+        ("audio_rate", "audio", "rate"),
+        ("video_seconds", "video", "max_seconds"),
+    )
+    bounds = {}
+    for name, kind, option in parts:
+        found = [getattr(modality, option, None) for modality in task.inputs.values() if modality.kind == kind]
+        bounds[name] = min((value for value in found if value is not None), default=None)
+    return Limits(**bounds)
 
 
 def _class_name(cls: type) -> str:

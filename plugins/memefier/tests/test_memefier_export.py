@@ -82,7 +82,7 @@ def test_the_file_tells_labels_thresholds_and_backbone(
     path = trained.export(tmp_path / "head.onnx", format="onnx", example=some(memes, 3))
     metadata = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
     assert tuple(json.loads(metadata["labels"])) == trained.labels
-    assert json.loads(metadata["thresholds"]) == trained.thresholds[trained.heads[0].name]
+    assert json.loads(metadata["thresholds"]) == trained.thresholds
     assert json.loads(metadata["backbone"])["fingerprint"] == trained.extractor().backbone.fingerprint
 
 

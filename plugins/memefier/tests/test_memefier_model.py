@@ -11,6 +11,7 @@ import torch
 
 from quire.dataset import InMemory
 from quire.errors import ConfigError, DataError, InvalidSample, RunError, TrainingError
+from quire.model import Limits
 from quire_memefier.config import MemeFierConfig
 from quire_memefier.data.confounders import confounder_memes
 from quire_memefier.data.hateful_memes import HatefulMemes
@@ -269,7 +270,7 @@ def test_a_user_may_ask_anything(make: Make) -> None:
     decision = model.decide(inputs(train)[:1])[0]
     assert isinstance(decision.labels["topics"], list)
     assert model.toxic_labels == {"yes"}
-    assert model.thresholds == {"target": {"yes": 0.5}, "topics": {"cats": 0.5, "dogs": 0.5}}
+    assert model.head_thresholds == {"target": {"yes": 0.5}, "topics": {"cats": 0.5, "dogs": 0.5}}
 
 
 def test_unknown_labels_are_named_before_training(make: Make) -> None:
@@ -298,8 +299,8 @@ def test_validation_chooses_calibrates_and_is_remembered(make: Make, memes: Data
         ["val_accuracy", "val_auc", "val_f1", "val_hateful_loss", "val_loss"]
     ] * 3
     assert 0.04 < model.artefacts["temperatures"]["hateful"] < 21
+    assert set(model.head_thresholds) == {"hateful"}
     assert set(model.thresholds) == {"hateful"}
-    assert set(model.thresholds["hateful"]) == {"hateful"}
 
 
 def test_calibration_keeps_the_order_and_survives_saving(
@@ -379,10 +380,11 @@ def test_a_saved_model_holds_no_backbone(trained: MemeFierClassifier, tmp_path: 
 def test_what_a_tester_asks_for(trained: MemeFierClassifier) -> None:
     assert trained.labels == ("hateful", "not-hateful")
     assert trained.toxic_labels == {"hateful"}
-    assert (trained.required_modalities, trained.optional_modalities) == (frozenset(), {"image", "text"})
-    assert trained.limits == {"text_tokens": 20, "image_pixels": 178_956_970}
+    assert (trained.required_fields, trained.optional_fields) == (frozenset(), {"image", "text"})
+    assert trained.limits == Limits(text_tokens=20, image_pixels=178_956_970)
     assert trained.deterministic
-    assert trained.thresholds == {"hateful": {"hateful": 0.5}}
+    assert trained.label_kind == "multiclass"
+    assert trained.thresholds == {"hateful": 0.5}
 
 
 # ------------------------------------------------------------------------------------------------------------ baselines
@@ -399,7 +401,7 @@ def test_baselines_train_save_and_repeat(make: Make, memes: Dataset, tmp_path: P
     assert np.array_equal(loaded.predict_proba(inputs(memes)), found)
     assert not model.can_explain
     required = {"image": {"image"}, "text": {"text"}, "late_fusion": {"image", "text"}}[architecture]
-    assert model.required_modalities == required
+    assert model.required_fields == required
     other = "text" if required == {"image"} else "image"
     with pytest.raises(InvalidSample, match="needs the field"):
         model.predict_proba([{other: inputs(memes)[0][other]}])

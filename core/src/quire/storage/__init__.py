@@ -5,7 +5,7 @@ from quire.storage.files import JSON, atomic_file, atomic_folder, read_json, rec
 from quire.storage.hashes import content_hash
 from quire.storage.locks import lock
 from quire.storage.pickles import read_checkpoint, read_pickle
-from quire.storage.trees import load_tree, pack_tree, save_tree, unpack_tree
+from quire.storage.trees import load_tree, pack_tree, save_tree, tree_hash, unpack_tree
 
 __all__ = [
     "JSON",
@@ -22,6 +22,7 @@ __all__ = [
     "read_pickle",
     "recover_folder",
     "save_tree",
+    "tree_hash",
     "unpack_tree",
     "write_json",
 ]

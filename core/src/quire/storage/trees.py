@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from quire.errors import DataError, Where
 from quire.storage.files import JSON, replacing
+from quire.storage.hashes import content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,6 +42,14 @@ def unpack_tree(tensors: Mapping[str, Tensor], structure: Any) -> Any:
         return structure
     ((kind, content),) = structure.items()
     return _UNPACKERS[kind](tensors, content)
+
+
+def tree_hash(tree: Any) -> str:
+    """The content hash of a tree (see `pack_tree`): the same for equal trees, on every device."""
+    tensors, structure = pack_tree(tree)
+    dense = _dense_copies(tensors)
+    parts = [(name, str(dense[name].dtype), list(dense[name].shape)) for name in tensors]
+    return content_hash([list(part) for part in parts], structure, *(_raw(dense[name]) for name in tensors))
 
 
 def save_tree(path: Path, tree: Any) -> None:
@@ -172,6 +181,17 @@ _UNPACKERS: dict[str, Callable[[Mapping[str, Tensor], Any], Any]] = {
     "complex": lambda _, text: complex(text),
     "bytes": lambda _, text: bytes.fromhex(text),
 }
+
+
+def _raw(tensor: Tensor) -> NDArray[np.uint8]:
+    """The bytes of a dense tensor on the CPU, also of a type that numpy lacks."""
+    import torch
+
+    return (
+        tensor.reshape(-1).view(torch.uint8).numpy()
+        if tensor.numel()
+        else tensor.new_empty(0, dtype=torch.uint8).numpy()
+    )
 
 
 def _dense_copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -108,7 +108,7 @@ class MemeEvaluator(Evaluator):
                 for head in heads:
                     truths[head.name].append(head.encode(given.get(head.name), Where(sample=sample.get("id"))))
                 groups.append(groups_of(sample["attributes"]) if "attributes" in sample else None)
-        thresholds = getattr(model, "thresholds", {}) if self.options.decide == "tuned" else {}
+        thresholds = getattr(model, "head_thresholds", {}) if self.options.decide == "tuned" else {}
         for head in heads if groups else ():
             truth = np.array(truths[head.name], dtype=np.int64)
             yield _Judged(head, np.concatenate(probabilities[head.name]), truth, thresholds.get(head.name, {}), groups)

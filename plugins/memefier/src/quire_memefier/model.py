@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Self, cast
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from quire.errors import ConfigError, DataError, RunError, Where
-from quire.model import Classifier, Demo, Explainer, Explanation, Exporter
-from quire.storage import content_hash
+from quire.model import Classifier, Demo, Explainer, Explanation, Exporter, Limits
 from quire.training import ByCount, Every, NeuralModel, Optimization, Phase, Selection
 from quire.training.export import export_network
 from quire_memefier.attributes import FIELDS, check_face, encode_faces
@@ -87,8 +86,6 @@ class MemeFierClassifier(NeuralModel, Classifier, Explainer, Exporter):
         inputs=lambda data: [data / "test.jsonl"],
         quick={"epochs": 1},
     )
-    required_modalities: frozenset[str] = frozenset()
-    optional_modalities: frozenset[str] = frozenset({"image", "text"})
 
     def __init__(self, config: MemeFierConfig | None = None, *, runtime: Runtime | None = None) -> None:
         super().__init__(config, runtime=runtime)
@@ -99,9 +96,6 @@ class MemeFierClassifier(NeuralModel, Classifier, Explainer, Exporter):
         self._history = History()
         self._has_validation = False
         self._metric = "loss"
-        if self.is_baseline:
-            self.required_modalities = frozenset(READS[self.config.architecture])
-            self.optional_modalities = frozenset()
 
     # -- what it is, for those who use it
 
@@ -134,12 +128,32 @@ class MemeFierClassifier(NeuralModel, Classifier, Explainer, Exporter):
         return tuple(self.facts["labels"])
 
     @property
+    def required_fields(self) -> frozenset[str]:
+        """What a baseline reads; MemeFier makes do with either field."""
+        return frozenset(READS[self.config.architecture]) if self.is_baseline else super().required_fields
+
+    @property
+    def optional_fields(self) -> frozenset[str]:
+        """What MemeFier reads where it is there."""
+        return frozenset() if self.is_baseline else super().optional_fields
+
+    @property
     def toxic_labels(self) -> frozenset[str]:
         """Which of `labels` count as toxic."""
         return frozenset(self.heads[0].toxic)
 
     @property
-    def thresholds(self) -> dict[str, dict[str, float]]:
+    def label_kind(self) -> Literal["multiclass", "multilabel"]:
+        """Whether a meme may have several of `labels`, which the first head says."""
+        return "multilabel" if self.heads[0].kind == "multilabel" else "multiclass"
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Label of the first head -> the probability from which `decide` gives it."""
+        return self.head_thresholds.get(self.heads[0].name, {})
+
+    @property
+    def head_thresholds(self) -> dict[str, dict[str, float]]:
         """Head -> label -> the probability from which `decide` gives the label; one half where nothing was tuned."""
         tuned: dict[str, dict[str, float]] = self.artefacts.get("thresholds", {})
         defaults = {
@@ -150,22 +164,10 @@ class MemeFierClassifier(NeuralModel, Classifier, Explainer, Exporter):
         return {name: {**labels, **tuned.get(name, {})} for name, labels in defaults.items()}
 
     @property
-    def deterministic(self) -> bool:
-        """Whether a meme gets the same probabilities, bit for bit, whenever it is asked for in the same batch."""
-        return self.runtime.torch_device.type == "cpu"
-
-    @property
-    def limits(self) -> dict[str, int]:
-        """text_tokens: what is read of a text, with its two ends; image_pixels: the most that an image may have."""
-        image = cast("Any", self.task.inputs["image"])
+    def limits(self) -> Limits:
+        """The tokens that are read of a text, with its two ends, and the most pixels that an image may have."""
         text = self.facts["text"]["length"] if self.is_baseline else self.facts["backbone"]["text_length"]
-        return {"text_tokens": text, "image_pixels": image.max_pixels}
-
-    def fingerprint(self) -> str:
-        """A hash of all that predictions depend on."""
-        tensors = {name: tensor.cpu().numpy() for name, tensor in self.network.state_dict().items()}
-        parts = (part for name in sorted(tensors) for part in (name, tensors[name]))
-        return content_hash(self.facts, self.artefacts.get("temperatures", {}), *parts)
+        return replace(super().limits, text_tokens=text)
 
     # -- what is found in the training data
 
@@ -561,7 +563,7 @@ class MemeFierClassifier(NeuralModel, Classifier, Explainer, Exporter):
 
     def decide(self, samples: Sequence[Sample]) -> list[Decision]:
         """Labels by the tuned thresholds, probabilities of every head, and what to know of the input."""
-        predicted, thresholds = self.predict_heads(samples), self.thresholds
+        predicted, thresholds = self.predict_heads(samples), self.head_thresholds
         decisions = []
         read = self.with_text([self.task.check(sample, index=row) for row, sample in enumerate(samples)])
         for row, sample in enumerate(samples):
@@ -626,7 +628,7 @@ class MemeFierClassifier(NeuralModel, Classifier, Explainer, Exporter):
         temperature = self.artefacts.get("temperatures", {}).get(head.name, 1.0)
         metadata = {
             "labels": self.labels,
-            "thresholds": self.thresholds.get(head.name, {}),
+            "thresholds": self.head_thresholds.get(head.name, {}),
             "backbone": {**self.facts["backbone"], "token_features": self.config.token_features},
         }
         return export_network(
