@@ -66,6 +66,24 @@ def toy_plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
+def installed(toy_plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], Path]]:
+    """A function that installs the project at a path, for this test and the processes that it starts."""
+    before = set(sys.modules)
+    site = tmp_path / "installed"
+
+    def make(project: Path) -> Path:
+        install(project, site)
+        monkeypatch.syspath_prepend(site)
+        monkeypatch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)
+        return site
+
+    yield make
+    for name in set(sys.modules) - before:
+        if name.startswith("quire_"):
+            del sys.modules[name]
+
+
+@pytest.fixture
 def installed_variant(
     toy_plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[Callable[[Path], None]], str]]:

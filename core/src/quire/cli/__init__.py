@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from quire.cli import check, demo, doctor, evaluate, export, listing, predict, runs, sample, show, study, train
+from quire.cli import check, demo, doctor, evaluate, export, listing, new, predict, runs, sample, show, study, train
 from quire.errors import ConfigError, PluginError, QuireError, nearest
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "runs": runs.command,
     "study": study.command,
     "check": check.command,
+    "new": new.command,
     "doctor": doctor.command,
     "demo": demo.command,
     "export": export.export_command,

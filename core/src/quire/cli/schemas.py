@@ -92,6 +92,14 @@ SCHEMAS: dict[str, Schema] = {
             {"plugin": _TEXT, "check": _TEXT, "outcome": {"enum": ["passed", "failed", "skipped"]}, "message": _TEXT}
         )
     ),
+    "new": _record(
+        {
+            **dict.fromkeys(("name", "kind", "distribution", "package", "license"), _TEXT),
+            "folder": _PATH,
+            "files": {**_list(_PATH), "minItems": 1},
+            "next": _list(_TEXT),
+        }
+    ),
     "doctor": _record({"machine": _OBJECT, "extras": _mapping({"type": "boolean"}), "problems": _list(_TEXT)}),
     "demo": _mapping(
         _record(
