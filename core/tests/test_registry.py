@@ -392,3 +392,26 @@ def test_the_package_offers_what_it_says() -> None:
     assert set(quire.__all__) <= set(dir(quire))
     with pytest.raises(AttributeError, match="no_such_name"):
         quire.no_such_name  # noqa: B018
+
+
+def test_a_plugin_may_have_an_entry_point_group_of_its_own(environment: Environment) -> None:
+    environment.install(
+        Package(
+            "quire-shapes",
+            {"quire.models": {"shapes": "quire_shapes:Shapes"}, "quire.corners": {"C.round": "quire_shapes:Round"}},
+            {"quire_shapes.py": "class Shapes: pass\nclass Round: pass\n"},
+        ),
+        Package("extra-corners", {"quire.corners": {"C.sharp": "extra_corners:Sharp"}}, {"extra_corners.py": ""}),
+    )
+    answers = environment.ask(
+        "registry.names('quire.corners')",
+        "'C.round' in registry.names()",
+        "registry.get('C.round', 'quire.corners').__name__",
+        "registry.get('C.ruond', 'quire.corners')",
+        "registry.get('C.sharp', 'quire.corners')",
+        "registry.get('C.round')",
+    )
+    assert answers[:3] == [["C.round", "C.sharp"], False, "Round"]
+    assert answers[3][1].startswith("there is no quire.corners named 'C.ruond' (did you mean 'C.round'?)")
+    assert "extra-corners" in answers[4][1]
+    assert answers[5][1].startswith("there is no plugin named 'C.round'") or "quire.corners" in answers[5][1]

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint, PackageMetadata
 
 KINDS = ("model", "dataset", "evaluator", "task", "tester", "study", "command", "weights", "hook")
+PREFIX = "quire."
+"""A plugin that is extensible itself has an entry-point group of its own, such as quire.NAME: a kind by its whole name."""
 CORE = "quire-core"
 OFFICIAL = {
     name: f"quire-{name}"
@@ -68,7 +70,11 @@ class Problem:
 
 
 def names(kind: str | None = None) -> list[str]:
-    """The names of everything installed, or of one kind, sorted. ConfigError if there is no such kind."""
+    """The names of everything installed, or of one kind, sorted. ConfigError if there is no such kind.
+
+    A kind is one of KINDS, or the whole name of an entry-point group that a plugin has for extensions of its own, such
+    as "quire.fusion_rules"; those are not among "everything".
+    """
     return sorted({description.name for description in descriptions(kind)})
 
 
@@ -78,8 +84,8 @@ def descriptions(kind: str | None = None) -> list[Description]:
     A name that two distributions claim stands here twice. ConfigError if there is no such kind.
     """
     _require_kind(kind)
-    found = [entry for entry in _installed() if kind in (None, entry.kind)]
-    return sorted(found, key=lambda entry: (KINDS.index(entry.kind), entry.name, entry.distribution))
+    found = [entry for entry in _installed() if _is_of(entry, kind)]
+    return sorted(found, key=lambda entry: (_rank(entry.kind), entry.name, entry.distribution))
 
 
 def describe(name: str, kind: str | None = None) -> Description:
@@ -89,7 +95,7 @@ def describe(name: str, kind: str | None = None) -> Description:
     """
     _require_kind(kind)
     installed = list(_installed())
-    claims = [entry for entry in installed if entry.name == name and kind in (None, entry.kind)]
+    claims = [entry for entry in installed if entry.name == name and _is_of(entry, kind)]
     if not claims:
         raise _unknown(name, kind, installed)
     kinds = list(dict.fromkeys(entry.kind for entry in claims))
@@ -146,8 +152,17 @@ def problems() -> list[Problem]:
     return found
 
 
+def _is_of(entry: Description, kind: str | None) -> bool:
+    """Whether `entry` is of the kind; None stands for all kinds of core's."""
+    return entry.kind == kind or (kind is None and entry.kind in KINDS)
+
+
+def _rank(kind: str) -> int:
+    return KINDS.index(kind) if kind in KINDS else len(KINDS)
+
+
 def _require_kind(kind: str | None) -> None:
-    if kind is not None and kind not in KINDS:
+    if kind is not None and kind not in KINDS and not kind.startswith(PREFIX):
         raise ConfigError(f"there is no kind {kind!r}{nearest(kind, KINDS)}", remedy=f"Kinds are {', '.join(KINDS)}.")
 
 
@@ -165,7 +180,8 @@ def _installed() -> Iterator[Description]:
         metadata = distribution.metadata
         try:
             project = _normal(metadata["Name"])
-            offered = [_describe(point, metadata) for point in distribution.entry_points if point.group in _KINDS]
+            points = [point for point in distribution.entry_points if point.group.startswith(PREFIX)]
+            offered = [_describe(point, metadata) for point in points]
         except (KeyError, TypeError, ValueError):
             log.warning("a package in %s is damaged and left out; install it again", distribution.locate_file(""))
             continue
@@ -177,7 +193,7 @@ def _installed() -> Iterator[Description]:
 def _describe(point: EntryPoint, metadata: PackageMetadata) -> Description:
     return Description(
         name=point.name,
-        kind=_KINDS[point.group],
+        kind=_KINDS.get(point.group, point.group),
         summary="".join(metadata.get_all("Summary", [])),
         distribution=metadata["Name"],
         version=metadata["Version"],
@@ -231,7 +247,7 @@ def _check_core(description: Description) -> None:
 def _load(description: Description) -> Any:
     from stevedore.driver import DriverManager
 
-    group = _GROUPS[description.kind]
+    group = _GROUPS.get(description.kind, description.kind)
     point = importlib.metadata.EntryPoint(description.name, description.target, group)
 
     class Driver(DriverManager):  # type: ignore[type-arg]  # stevedore 5.4's is no generic class
@@ -257,9 +273,11 @@ def _unknown(name: str, kind: str | None, everything: Iterable[Description]) -> 
         return PluginError(f"there is no {kind} named {name!r}; it is the name of {kinds}")
     if name in OFFICIAL:
         return PluginError(f"{name!r} is not installed", remedy=f"Install it with: pip install {OFFICIAL[name]}")
-    known = [entry.name for entry in everything if kind in (None, entry.kind)]
+    known = [entry.name for entry in everything if _is_of(entry, kind)]
+    extension = kind is not None and kind.startswith(PREFIX)
+    similar = nearest(name, known) if extension else nearest(name.lower().replace("_", "-"), [*known, *OFFICIAL])
     return PluginError(
-        f"there is no {kind or 'plugin'} named {name!r}{nearest(name.lower().replace('_', '-'), [*known, *OFFICIAL])}",
+        f"there is no {kind or 'plugin'} named {name!r}{similar}",
         remedy="`quire list` shows what is installed.",
     )
 

@@ -1,0 +1,1 @@
+"""DUO: a tester of classifiers by semantic fusion."""
