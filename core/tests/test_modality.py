@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image as PillowImage
 
-from quire import modality as modality_module
+import quire.modality
 from quire.errors import InvalidSample, MissingExtra, QuireError, Where
 from quire.modality import (
     MODALITIES,
@@ -170,7 +170,7 @@ def test_import_is_light() -> None:
         "import sys, quire.modality; "
         "print({'torch','matplotlib','scipy','soundfile','soxr','av','pandas','pyarrow'} & sys.modules.keys())"
     )
-    source = Path(modality_module.__file__).parents[1]
+    source = Path(quire.modality.__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": str(source)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == "set()"
@@ -410,7 +410,7 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Every WAV is read alike with and without the extra [audio]."""
     if request.param == "scipy":
         monkeypatch.setitem(sys.modules, "soundfile", None)
-        monkeypatch.setattr(modality_module, "require", missing)
+        monkeypatch.setattr("quire.modality.audio.require", missing)
     else:
         pytest.importorskip("soundfile")
     return str(request.param)
@@ -469,7 +469,8 @@ def test_streamed_wav_without_a_size_is_read(backend: str) -> None:
 
 
 def test_other_formats_without_the_extra_name_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(modality_module, "require", missing)
+    for kind in ("audio", "video"):
+        monkeypatch.setattr(f"quire.modality.{kind}.require", missing)
     with pytest.raises(MissingExtra, match=r"quire-core\[audio\]"):
         Audio().read(b"fLaC" + bytes(40))
     with pytest.raises(MissingExtra, match=r"quire-core\[video\]"):
@@ -589,7 +590,7 @@ def test_sound_is_no_video(tmp_path: Path) -> None:
 
 
 def test_video_that_unfolds_too_far_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(modality_module, "MAX_VIDEO_BYTES", 4 * 2 * 3 * 10)
+    monkeypatch.setattr("quire.modality.video.MAX_VIDEO_BYTES", 4 * 2 * 3 * 10)
     frames = [PillowImage.new("RGB", (4, 2), colour) for colour in ("red", "lime")]
     content = saved(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=[10, 60_000])
     refused(lambda: Video().read(content), "in memory")
@@ -777,8 +778,8 @@ def test_json_channels_must_agree() -> None:
 
 
 def test_json_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(modality_module, "MAX_JSON_VALUES", 10)
-    monkeypatch.setattr(modality_module, "MAX_MEDIA_BYTES", 10)
+    monkeypatch.setattr("quire.modality.numbers.MAX_JSON_VALUES", 10)
+    monkeypatch.setattr("quire.modality.media.MAX_MEDIA_BYTES", 10)
     refused(lambda: Series().decode([[1] * 6, [1] * 6], field="x"), "field x", "12 values")
     refused(lambda: Vector().decode([1] * 11, field="x"), "field x", "11 values")
     for modality in (Image(), Audio(), Video()):
@@ -858,7 +859,7 @@ def test_real_wav_is_alike_with_and_without_the_extra(data_root: Path, monkeypat
     pytest.importorskip("soundfile")
     files = found(data_root, "*.wav", 25)
     with_extra = [Audio().read(path) for path in files]
-    monkeypatch.setattr(modality_module, "require", missing)
+    monkeypatch.setattr("quire.modality.audio.require", missing)
     for path, waveform in zip(files, with_extra, strict=True):
         assert_equal(Audio().read(path), waveform)
 
