@@ -43,6 +43,7 @@ ORDER = (
     "classification",
     "tester",
     "study",
+    "index",
     "conformance",
     "cli",
 )

@@ -90,10 +90,13 @@ def lacking_for_extras() -> dict[str, list[str]]:
 
 
 def conflicting_distributions() -> list[str]:
-    """Distributions that exclude each other and are both installed."""
-    if _installed("faiss-cpu") and _installed("faiss-gpu"):
-        return ["faiss-cpu and faiss-gpu are both installed and exclude each other; uninstall one of them"]
-    return []
+    """Distributions that exclude each other and are installed together."""
+    from importlib.metadata import packages_distributions
+
+    owners = sorted(set(packages_distributions().get("faiss", ())))
+    if len(owners) < 2:
+        return []
+    return [f"{' and '.join(owners)} are installed together, and all of them install faiss; uninstall all but one"]
 
 
 def _installed(distribution: str) -> bool:
