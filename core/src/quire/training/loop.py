@@ -2,99 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import math
-import signal
-import threading
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from quire.errors import RunError, TrainingError, Where
+from quire.errors import TrainingError
 from quire.hooks import Hooks, StopPhase, StopTraining
-from quire.runtime import Job, Meter, Runtime, count_flop, is_out_of_memory, release_memory
-from quire.runtime.processes import uncounted
-from quire.storage import content_hash, load_tree, save_tree
+from quire.runtime import Job, Meter, count_flop, is_out_of_memory, release_memory
+from quire.storage import save_tree
+from quire.training.checkpoint import checkpoint_state, read_checkpoint, restore_checkpoint
+from quire.training.interrupt import Interrupt
 from quire.training.observers import EarlyStopping, MetricsFile
+from quire.training.step import Losses, Part, StepContext, Stepper, only_training, part_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from types import FrameType
 
     from quire.dataset import Dataset
     from quire.run import Run
     from quire.training.neural import NeuralModel
-    from quire.training.phase import Optimization, Phase
+    from quire.training.phase import Phase
 
 log = logging.getLogger(__name__)
-Losses = dict[str, Tensor]
-
-
-class Part(NamedTuple):
-    """A batch, or one of the parts of it; the weights of an optimiser step's parts sum to one over all processes."""
-
-    batch: Any
-    weight: float
-
-
-class _Stepper(nn.Module):
-    """The model's step as a module's forward, so that wrappers (several processes, compilation) see the whole of it."""
-
-    def __init__(self, model: NeuralModel, phase: Phase) -> None:
-        super().__init__()
-        self.network = model.network
-        self.training_only = model.training_only
-        self._step = phase.step or model.step
-
-    def forward(self, batch: Any) -> Losses:
-        return self._step(batch)
-
-
-@dataclass
-class StepContext:
-    """What a training step works with. `modules` holds the network under "network" and the training-only modules."""
-
-    runtime: Runtime
-    phase: Phase
-    modules: Mapping[str, nn.Module]
-    optimizations: Sequence[Optimization]
-    scaler: torch.amp.GradScaler
-    stepper: nn.Module
-    epoch: int = 0
-    step: int = 0
-
-    def descend(self, parts: Sequence[Part]) -> Losses:
-        """The usual step: gradients of the parts' weighted losses, clipped; every optimiser steps once."""
-        for optimization in self.optimizations:
-            optimization.optimizer.zero_grad(set_to_none=True)
-        totals: Losses = {}
-        for number, part in enumerate(parts, start=1):
-            sync = contextlib.nullcontext() if number == len(parts) else self.runtime.without_sync(self.stepper)
-            with sync, uncounted(part.weight == 0):
-                batch = self.runtime.move(part.batch)
-                with self.runtime.autocast():
-                    losses: Losses = self.stepper(batch)
-                self.scaler.scale(losses["loss"] * (part.weight * self.runtime.processes)).backward()  # type: ignore[no-untyped-call]
-            for name, value in losses.items():
-                totals[name] = totals.get(name, 0.0) + value.detach().float() * part.weight
-        self._clip()
-        for optimization in self.optimizations:
-            self.scaler.step(optimization.optimizer)
-        self.scaler.update()
-        return totals
-
-    def _clip(self) -> None:
-        if self.phase.clip_norm is None:
-            return
-        for optimization in self.optimizations:
-            self.scaler.unscale_(optimization.optimizer)
-        parameters = [p for o in self.optimizations for g in o.optimizer.param_groups for p in g["params"]]
-        nn.utils.clip_grad_norm_(parameters, self.phase.clip_norm)
 
 
 class Trainer:
@@ -114,7 +48,7 @@ class Trainer:
         self.stop: StopTraining | None = None
         self.out_of_time = False
         self._asked: StopTraining | None = None
-        self._signalled = False
+        self._interrupt = Interrupt()
         self.phase_number = 0
         self.batch_number = 0
         self.part_size: int | None = None
@@ -161,7 +95,7 @@ class Trainer:
         self.runtime.begin(self.model.network)
         for module in self.modules.values():
             self.runtime.broadcast(module)
-        checkpoint = self._read_checkpoint()
+        checkpoint = read_checkpoint(self)
         if checkpoint is not None:
             self.hooks.load_state_dict(checkpoint["hooks"])
         plan = {
@@ -170,7 +104,7 @@ class Trainer:
             "validation": len(self.validation) if self.validation is not None else 0,
         }
         self._emit("quire_run_started", plan=plan)
-        with self._graceful_interrupt():
+        with self._interrupt.watched():
             try:
                 self._all_phases(checkpoint)
             except KeyboardInterrupt:
@@ -202,7 +136,7 @@ class Trainer:
     def _agree(self, phase: Phase) -> None:
         """Let all processes end together: what one of them was asked by a hook, a signal or its clock holds for all."""
         late = phase.max_seconds is not None and self.seconds >= phase.max_seconds
-        asked = [self._signalled, late, self._asked is not None, _of_training(self._asked)]
+        asked = [self._interrupt.came, late, self._asked is not None, _of_training(self._asked)]
         self.interrupted, self.out_of_time, stops_phase, stops_training = self.runtime.any(asked)
         if stops_training and not _of_training(self._asked):
             self._asked = StopTraining("another process was asked to stop")
@@ -213,14 +147,14 @@ class Trainer:
     def _one_phase(self, number: int, checkpoint: dict[str, Any] | None) -> None:
         phase = self.phases[number]
         self.phase_number = number
-        with _only_training(self.modules, phase.trains):
+        with only_training(self.modules, phase.trains):
             self.context = StepContext(
                 runtime=self.runtime,
                 phase=phase,
                 modules=self.modules,
                 optimizations=phase.optimizers(self.modules, self.runtime),
                 scaler=self.runtime.gradient_scaler(),
-                stepper=self.runtime.wrap(_Stepper(self.model, phase)),
+                stepper=self.runtime.wrap(Stepper(self.model, phase)),
             )
             self._begin_phase(checkpoint)
             self.meter.start()
@@ -241,7 +175,7 @@ class Trainer:
         self.batch_number, self.best, self.best_weights = 0, None, None
         self.totals, self.samples, self.seconds, self.out_of_time = {}, 0, 0.0, False
         if checkpoint is not None:
-            self._restore(checkpoint)
+            restore_checkpoint(self, checkpoint)
         if checkpoint is None or checkpoint["fresh"]:
             self.runtime.seed_everything(self.phase_number, self.runtime.rank)
         self._last_checkpoint = time.monotonic()
@@ -300,7 +234,7 @@ class Trainer:
     def _training_mode(self) -> None:
         """What the phase trains in training mode; what it leaves as it is (dropout, statistics) in evaluation mode."""
         trains, roots = self.context.phase.trains, list(self.modules.values())
-        learning = [_part(self.modules, trains)] if trains else roots
+        learning = [part_of(self.modules, trains)] if trains else roots
         # the roots tell: to set the mode of every submodule at every step would cost more than some networks
         if all(module.training for module in learning) and not any(m.training for m in roots if m not in learning):
             return
@@ -375,7 +309,7 @@ class Trainer:
         value = _measured(metrics, phase.select.metric, phase)
         if phase.select.better(value, self.best):
             self.best = value
-            part = _part(self.modules, phase.trains)
+            part = part_of(self.modules, phase.trains)
             self.best_weights = {name: tensor.detach().clone() for name, tensor in part.state_dict().items()}
 
     def _finish_phase(self, phase: Phase) -> None:
@@ -383,7 +317,7 @@ class Trainer:
             self._report(phase)
             self.meter.pause()
         if self.best_weights is not None:
-            _part(self.modules, phase.trains).load_state_dict(self.best_weights)
+            part_of(self.modules, phase.trains).load_state_dict(self.best_weights)
         self._settle(phase)
 
     def _settle(self, phase: Phase) -> None:
@@ -483,7 +417,7 @@ class Trainer:
         if self.runtime.is_main:
             path = self.run.checkpoint_path
             path.parent.mkdir(exist_ok=True)
-            save_tree(path, self._state(fresh))
+            save_tree(path, checkpoint_state(self, fresh=fresh))
             progress = {
                 "phase": self.phases[self.phase_number].name,
                 "epoch": self.context.epoch,
@@ -494,115 +428,9 @@ class Trainer:
         self._last_checkpoint = time.monotonic()
         self.meter.start()
 
-    def _state(self, fresh: bool) -> dict[str, Any]:
-        context = self.context
-        learning = {
-            "optimizers": [o.optimizer.state_dict() for o in context.optimizations],
-            "schedules": [o.schedule.state_dict() if o.schedule is not None else None for o in context.optimizations],
-            "scaler": context.scaler.state_dict(),
-            "step": context.step,
-            "epoch": context.epoch,
-            "batch": self.batch_number,
-            "part_size": self.part_size,
-            "best": self.best,
-            "best_weights": self.best_weights,
-            "totals": self.totals,
-            "samples": self.samples,
-            "seconds": self.seconds,
-        }
-        return {
-            "fingerprint": self._fingerprint(),
-            "phase": self.phase_number,
-            "fresh": fresh,
-            "modules": {name: module.state_dict() for name, module in self.modules.items()},
-            "learning": None if fresh else learning,
-            "random": self.runtime.random_state(),
-            "hooks": self.hooks.state_dict(),
-        }
-
-    def _read_checkpoint(self) -> dict[str, Any] | None:
-        if self.run is None or not self.run.checkpoint_path.is_file():
-            return None
-        state: dict[str, Any] = load_tree(self.run.checkpoint_path)
-        if state["fingerprint"] != self._fingerprint():
-            raise RunError(
-                "the configuration or the training data (its labels, shape or number of samples) changed since the checkpoint",
-                where=Where(file=self.run.checkpoint_path),
-                remedy="Resume with the same data, or start a new run.",
-            )
-        return state
-
-    def _fingerprint(self) -> str:
-        facts = {"facts": self.model.facts, "config": self.model.config.model_dump(mode="json")}
-        return content_hash({**facts, "samples": len(self.train_set), "seed": self.runtime.seed})
-
-    def _restore(self, state: dict[str, Any]) -> None:
-        for name, module in self.modules.items():
-            module.load_state_dict(state["modules"][name])
-        if state["fresh"]:
-            return
-        learning, context, device = state["learning"], self.context, self.runtime.torch_device
-        for optimization, saved in zip(context.optimizations, learning["optimizers"], strict=True):
-            optimization.optimizer.load_state_dict(saved)
-        for optimization, saved in zip(context.optimizations, learning["schedules"], strict=True):
-            if optimization.schedule is not None:
-                optimization.schedule.load_state_dict(saved)
-        context.scaler.load_state_dict(learning["scaler"])
-        context.step, context.epoch = learning["step"], learning["epoch"]
-        self.batch_number, self.part_size = learning["batch"], learning["part_size"]
-        self.best, self.best_weights = learning["best"], learning["best_weights"]
-        self.totals = {name: total.to(device) for name, total in learning["totals"].items()}
-        self.samples, self.seconds = learning["samples"], learning["seconds"]
-        if self.runtime.processes == 1:
-            self.runtime.restore_random_state(state["random"])
-        else:
-            self.runtime.seed_everything(self.phase_number, self.runtime.rank, context.step)
-
-    @contextlib.contextmanager
-    def _graceful_interrupt(self) -> Iterator[None]:
-        """The first Ctrl-C or SIGTERM ends the run after the current step, with a checkpoint; a second one at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def interrupt(signum: int, frame: FrameType | None) -> None:
-            if self._signalled:
-                raise KeyboardInterrupt
-            self._signalled = True
-
-        previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
 
 def _of_training(stop: StopTraining | None) -> bool:
     return stop is not None and not isinstance(stop, StopPhase)
-
-
-def _part(modules: Mapping[str, nn.Module], path: str) -> nn.Module:
-    """The module at the dotted `path`; all of them for the empty path."""
-    if not path:
-        return nn.ModuleDict(dict(modules))
-    name, _, rest = path.partition(".")
-    return modules[name].get_submodule(rest)
-
-
-@contextlib.contextmanager
-def _only_training(modules: Mapping[str, nn.Module], path: str) -> Iterator[None]:
-    """Freeze every parameter outside `path` for the time of a phase."""
-    everything = nn.ModuleDict(dict(modules))
-    learning = {id(parameter) for parameter in _part(modules, path).parameters()}
-    frozen = [p for p in everything.parameters() if p.requires_grad and id(p) not in learning]
-    for parameter in frozen:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in frozen:
-            parameter.requires_grad_(True)
 
 
 def _measured(metrics: Mapping[str, float], name: str, phase: Phase) -> float:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from quire.errors import DataError, RunError
 from quire.model import Model
 from quire.runtime import Runtime, in_batches_that_fit
-from quire.training.loop import Part, StepContext, Trainer
+from quire.training.loop import Trainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from quire.modality import Sample
     from quire.run import Run
     from quire.training.phase import Phase
+    from quire.training.step import Part, StepContext
 
 Batch = Any  # any nesting of dicts, lists and tuples of CPU tensors
 
