@@ -1,28 +1,28 @@
-"""Read-only sequences of samples: the interface of every reader, views on data sets, and how to split them."""
+"""What every data set is, and samples held as rows."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from bisect import bisect_right
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import fields, replace
-from itertools import accumulate, chain
+from itertools import chain
 from operator import index as as_index
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quire import registry
 from quire.config import Config, parse_options
-from quire.errors import ConfigError, DataError, InvalidSample, TaskMismatch, Where, nearest
+from quire.errors import DataError, InvalidSample, Where, nearest
 from quire.modality import Label, Modality, Sample, placed
 from quire.storage import atomic_folder, content_hash
-from quire.task import Task
+
+if TYPE_CHECKING:
+    from quire.task import Task
 
 OnError = Literal["raise", "skip"]
 Indices = NDArray[np.int64]
@@ -239,163 +239,6 @@ class InMemory(Rows):
         super().__init__(rows, task=task, name=name, split=split, labels=_labels_of(task, rows))
 
 
-class Subset(Dataset):
-    """The samples of `dataset` at `indices`, in that order; an index may come more than once."""
-
-    def __init__(self, dataset: Dataset, indices: Iterable[int], *, split: str | None = None) -> None:
-        super().__init__(
-            task=dataset.task,
-            name=dataset.name,
-            split=dataset.split if split is None else split,
-            labels=dataset.labels,
-            skipped=dataset.skipped,
-        )
-        self.dataset = dataset
-        self.indices: Indices = np.array([dataset.position(index) for index in indices], dtype=np.int64)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
-        return self.dataset[int(self.indices[self.position(index)])]
-
-    def target(self, index: int) -> Any:
-        """The target of one sample, as `dataset` gives it."""
-        return self.dataset.target(int(self.indices[self.position(index)]))
-
-    def fingerprint(self) -> str:
-        """A hash of the whole data set's fingerprint and the indices."""
-        return content_hash(self.dataset.fingerprint(), self.indices)
-
-
-class Concatenation(Dataset):
-    """Several data sets as one, also as a mixture whose fields differ in size; every sample gains "dataset".
-
-    Samples of `datasets[k]` stand at `offsets[k]` .. `offsets[k + 1] - 1`, so that a sampler can draw per data set, and
-    carry `names[k]` (default: each data set's own name). Ids are unique within one "dataset" only; labels are united.
-
-    Raises ConfigError for no data set, TaskMismatch if fields or their modalities differ in kind.
-    """
-
-    def __init__(
-        self, datasets: Sequence[Dataset], *, names: Sequence[str] | None = None, name: str | None = None
-    ) -> None:
-        if not datasets:
-            raise ConfigError("a concatenation needs at least one data set")
-        self.datasets = tuple(datasets)
-        self.names = tuple(dataset.name for dataset in datasets) if names is None else tuple(names)
-        if len(self.names) != len(self.datasets):
-            raise ConfigError(f"{len(self.names)} names for {len(self.datasets)} data sets")
-        self.offsets = tuple(accumulate((len(dataset) for dataset in datasets), initial=0))
-        super().__init__(
-            task=common_task([dataset.task for dataset in datasets]),
-            name="+".join(dict.fromkeys(self.names)) if name is None else name,
-            split="+".join(dict.fromkeys(dataset.split for dataset in datasets)),
-            labels=sort_labels(chain.from_iterable(dataset.labels for dataset in datasets)),
-            skipped=dict.fromkeys(chain.from_iterable(dataset.skipped for dataset in datasets)),
-        )
-
-    def __len__(self) -> int:
-        return self.offsets[-1]
-
-    def locate(self, index: int) -> tuple[int, int]:
-        """(k, i) such that the sample at `index` is `datasets[k][i]`."""
-        start = self.position(index)
-        which = bisect_right(self.offsets, start) - 1
-        return which, start - self.offsets[which]
-
-    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
-        which, local = self.locate(index)
-        return {**self.datasets[which][local], "dataset": self.names[which]}
-
-    def target(self, index: int) -> Any:
-        """The target of one sample, as its data set gives it."""
-        which, local = self.locate(index)
-        return self.datasets[which].target(local)
-
-    def fingerprint(self) -> str:
-        """A hash of names and fingerprints in order."""
-        return content_hash(list(self.names), [dataset.fingerprint() for dataset in self.datasets])
-
-
-def split(
-    dataset: Dataset, fractions: Mapping[str, float], *, seed: int = 0, stratify: bool = True
-) -> dict[str, Subset]:
-    """Disjoint parts of `dataset` that together are all of it, by `partition`; keeps the classes' shares if `stratify`.
-
-    Targets that are not a Label have no classes: then all samples are one stratum.
-    Raises ConfigError for fractions that are not shares, DataError if a part would be empty.
-    """
-    classes = stratify and isinstance(dataset.task.target, Label)
-    targets = [dataset.target(index) if classes else "" for index in range(len(dataset))]
-    parts = partition(targets, fractions, seed=seed)
-    empty = [name for name, indices in parts.items() if not len(indices)]
-    if empty:
-        raise DataError(
-            f"{len(dataset)} samples are too few for the parts {', '.join(fractions)}: {empty[0]!r} would be empty",
-            remedy="Give more samples of each class, or split without stratification." if classes else None,
-        )
-    return {name: Subset(dataset, indices.tolist(), split=name) for name, indices in parts.items()}
-
-
-def partition(targets: Sequence[Hashable], fractions: Mapping[str, float], *, seed: int = 0) -> dict[str, Indices]:
-    """Ascending int64 indices for each named share, stratified by target: every index is in exactly one part.
-
-    A class of n gives a part of fraction f either floor(n f) or ceil(n f) samples, chosen so that whole parts keep to f
-    too; then every part gets at least one where n suffices, and a class that is too small serves the largest parts.
-    The outcome depends on targets, seed and fractions alone (not on the fractions' order).
-
-    Raises ConfigError if fractions are not positive or do not sum to 1, or `seed` is negative.
-    """
-    if not fractions or min(fractions.values()) <= 0 or not math.isclose(sum(fractions.values()), 1, abs_tol=1e-6):
-        given = ", ".join(f"{name}={fraction}" for name, fraction in fractions.items())
-        raise ConfigError(f"the parts' fractions must be positive and sum to 1, not {given or 'none'}")
-    if seed < 0:
-        raise ConfigError(f"the seed must not be negative, not {seed}")
-    strata: dict[Hashable, list[int]] = {}
-    for index in np.random.default_rng(seed).permutation(len(targets)).tolist():
-        strata.setdefault(targets[index], []).append(index)
-
-    names = sorted(fractions, key=lambda name: (-fractions[name], name))
-    shares = np.array([fractions[name] for name in names])
-    owed = np.zeros(len(names))
-    parts: dict[str, list[int]] = {name: [] for name in fractions}
-    for target in sorted(strata, key=str):
-        counts, owed = _apportion(len(strata[target]), shares, owed)
-        ends = np.cumsum(counts).tolist()
-        for name, start, end in zip(names, [0, *ends], ends, strict=False):
-            parts[name] += strata[target][start:end]
-    return {name: np.array(sorted(indices), dtype=np.int64) for name, indices in parts.items()}
-
-
-def stratified_split(targets: Sequence[Hashable], fraction: float, seed: int = 0) -> tuple[Indices, Indices]:
-    """(kept, held out): ascending int64 indices, of which `fraction` (0 < fraction < 1) is held out by `partition`."""
-    if not 0 < fraction < 1:
-        raise ConfigError(f"the held-out fraction must be between 0 and 1, not {fraction}")
-    parts = partition(targets, {"kept": 1 - fraction, "held out": fraction}, seed=seed)
-    return parts["kept"], parts["held out"]
-
-
-def _apportion(
-    size: int, shares: NDArray[np.float64], owed: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """How many of a class of `size` each part gets, and what rounding owes the parts from now on.
-
-    shares float64 [parts], descending; owed float64 [parts] -> counts int64 [parts], owed float64 [parts]
-    """
-    exact = size * shares
-    counts = np.floor(exact + 1e-9).astype(np.int64)  # 100 * 0.29 is 28.999999999999996
-    claims = np.where(exact - counts > 1e-9, exact - counts + owed, -np.inf)
-    counts[np.argsort(-claims, kind="stable")[: size - counts.sum()]] += 1
-    owed = owed + exact - counts
-    for part in range(min(size, len(counts))):
-        if counts[part] == 0:
-            donor = len(counts) - 1 - int(np.argmax(counts[::-1]))
-            counts[donor] -= 1
-            counts[part] = 1
-    return counts, owed
-
-
 def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
     """The distinct labels: in numeric order when all are finite numbers, else lexicographic."""
     distinct = sorted(set(labels))
@@ -413,28 +256,6 @@ def canonical_split(name: str) -> str:
     lower = name.strip().lower()
     usual = _SPLIT_ALIASES.get(lower, lower)
     return usual if usual in SPLITS else name.strip()
-
-
-def common_task(tasks: Sequence[Task]) -> Task:
-    """The narrowest task that samples of all `tasks` fit: sizes on which they differ are left open.
-
-    Raises TaskMismatch naming both sides' fields if names or kinds of fields differ.
-    """
-    common = tasks[0]
-    for other in tasks[1:]:
-        if common.inputs.keys() != other.inputs.keys():
-            raise TaskMismatch(f"data sets of ({common.signature}) and of ({other.signature}) can't be one")
-        inputs = {field: _widest(common, other, field) for field in common.inputs}
-        target = _widest(common, other, "target")
-        common = Task(
-            name=common.name if common.name == other.name else f"{common.name}+{other.name}",
-            inputs={field: modality for field, modality in inputs.items() if modality is not None},
-            target=target,
-            optional=common.optional | other.optional,
-            evaluators=tuple(name for name in common.evaluators if name in other.evaluators),
-            summary=common.summary,
-        )
-    return common
 
 
 @contextmanager
@@ -471,20 +292,3 @@ def _labels_of(task: Task, rows: Sequence[Sample]) -> tuple[str, ...]:
     if not isinstance(task.target, Label):
         return ()
     return sort_labels(task.target.labels or (row["target"] for row in rows if "target" in row))
-
-
-def _widest(one: Task, other: Task, field: str) -> Modality[Any] | None:
-    """The modality that takes what `field` of either task holds.
-
-    A size on which they differ becomes None, by convention "any", where its annotation allows it, else its default.
-    """
-    a, b = (task.target if field == "target" else task.inputs[field] for task in (one, other))
-    if a == b:
-        return a
-    if a is not None and b is not None and type(a) is type(b):
-        differing = [part for part in fields(cast("Any", a)) if getattr(a, part.name) != getattr(b, part.name)]
-        open_sizes = {part.name: None if "None" in str(part.type) else part.default for part in differing}
-        wide: Modality[Any] = replace(cast("Any", a), **open_sizes)
-        if wide.fits(a) and wide.fits(b):
-            return wide
-    raise TaskMismatch(f"data sets of ({one.signature}) and of ({other.signature}) differ in {field!r}")
