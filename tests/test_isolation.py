@@ -23,8 +23,10 @@ PLUGINS = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.to
 
 ORDER = (
     "errors",
+    "lazy",
     "storage",
     "config",
+    "values",
     "registry",
     "table",
     "modality",
@@ -42,6 +44,7 @@ ORDER = (
     "evaluator",
     "classification",
     "tester",
+    "target",
     "study",
     "index",
     "conformance",

@@ -12,9 +12,8 @@ import signal
 import subprocess
 import sys
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
@@ -22,12 +21,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quire import registry
-from quire.cli import VERBS, main, run_command_line
+from quire.cli import VERBS, run_command_line
 from quire.cli.options import overrides
 from quire.cli.schemas import SCHEMAS
-from quire.cli.values import read_value
+from quire.conformance.command_line import Answer, run_command
 from quire.errors import ConfigError, DataError
 from quire.run import Run
+from quire.values import read_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,40 +36,13 @@ QUICK = "n_epochs=2"
 SOURCE = str(Path(registry.__file__).parents[1])
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a command line printed, and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-    def json(self, verb: str) -> Any:
-        """stdout, checked against the verb's schema."""
-        value = json.loads(self.out)
-        jsonschema.validate(value, SCHEMAS[verb])
-        return value
-
-
 @pytest.fixture
-def quire(
-    toy_plugin: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Callable[..., Answer]:
+def quire(toy_plugin: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Answer]:
     """A function that runs a command line in an empty folder."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
-
-    def run(*arguments: object) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["quire", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Answer(ended.value.code, printed.out, printed.err)
-
-    return run
+    return run_command
 
 
 @pytest.fixture(scope="module")

@@ -7,15 +7,14 @@ import json
 import os
 import signal
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from quire.cli import main
 from quire.cli.progress import ProgressBar
+from quire.conformance.command_line import Answer, run_command
 from quire.hooks import hookimpl
 from quire.run import Run
 
@@ -25,39 +24,13 @@ if TYPE_CHECKING:
 FCN = ("architecture=fcn", "n_epochs=2")
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a command line printed, and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def error(self) -> str:
-        """The last line on stderr, after whatever was told before it."""
-        assert self.code == 2
-        assert "Traceback" not in self.err
-        return self.err.splitlines()[-1]
-
-
 @pytest.fixture
-def quire(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Answer]:
+def quire(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
     """A function that runs a command line in an empty folder."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
-
-    def run(*arguments: object) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["quire", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Answer(ended.value.code, printed.out, printed.err)
-
-    return run
+    return run_command
 
 
 def series(cases: int = 8, length: int = 24, *, labels: tuple[str, ...] = ("1", "2"), seed: int = 0) -> list[list[str]]:

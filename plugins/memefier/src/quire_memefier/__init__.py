@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from quire.lazy import attach
 
-_HOME = {
+_HOMES = {
     "CaptionDecoder": "network",
     "ClipBackbone": "backbone",
     "DualStageFusion": "network",
@@ -40,8 +39,4 @@ __all__ = [
     "summarize",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__, __dir__ = attach(__name__, _HOMES)

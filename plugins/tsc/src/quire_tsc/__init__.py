@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from quire.lazy import attach
 
 if TYPE_CHECKING:
     from quire_tsc.cam import class_activation_map
@@ -65,15 +67,4 @@ _HOMES = {
     **{name: "estimators" for name in __all__ if name.endswith("Classifier")},
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Import what is asked for when it is asked for, so that listing the plugin imports no torch."""
-    from importlib import import_module
-
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = attach(__name__, _HOMES)
