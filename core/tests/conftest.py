@@ -96,7 +96,8 @@ def installed_variant(
         (project / "src" / "quire_toy").rename(project / "src" / "quire_variant")
         for file in (file for file in project.rglob("*") if file.suffix in (".py", ".toml", ".md")):
             text = file.read_text().replace("quire_toy", "quire_variant").replace("quire-toy", "quire-variant")
-            file.write_text(text.replace("toy =", "variant =").replace("toy-points", "variant-points"))
+            text = text.replace("toy =", "variant =").replace("toy-points", "variant-points")
+            file.write_text(text.replace("quire train toy ", "quire train variant "))
         edit(project)
         install(project, tmp_path / "site")
         monkeypatch.syspath_prepend(tmp_path / "site")

@@ -16,7 +16,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from quire import registry
-from quire.conformance import datasets, evaluators, models, options, package
+from quire.conformance import capabilities, datasets, evaluators, models, options, package, trainings
 from quire.conformance.subject import Broken, NotApplicable, Subject
 from quire.errors import PluginError
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Broken", "Check", "NotApplicable", "Outcome", "check_class", "check_plugin", "checks_for", "parametrize"]
 
 _CHECKS: dict[str, tuple[ModuleType, ...]] = {
-    "model": (options, models),
+    "model": (options, trainings, models, capabilities),
     "dataset": (options, datasets),
     "evaluator": (options, evaluators),
     "tester": (options,),

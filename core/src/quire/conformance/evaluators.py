@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from quire.conformance.options import check_options_have_defaults
-from quire.conformance.subject import NotApplicable, Subject, listed, once, resting_on
+from quire.conformance.subject import NotApplicable, Subject, differences, listed, once, resting_on
 from quire.dataset import InMemory
 from quire.discovery import reader_options, readers
 from quire.errors import InvalidSample, QuireError, TaskMismatch, Where
@@ -49,11 +49,11 @@ class EvaluatorSubject(Subject):
             return data
         raise NotApplicable(f"no installed data set is of the task {self.cls.task.name}")
 
-    def judge(self, data: Dataset) -> Report:
-        """The report on the stand-in's answers for `data`."""
+    def judge(self, data: Dataset, *, mistakes: frozenset[str] = frozenset()) -> Report:
+        """The report on the stand-in's answers for `data`, of which those for the ids in `mistakes` are wrong."""
         self.rest_on(check_options_have_defaults)
         try:
-            return self.cls().evaluate(stand_in(self.data), data)
+            return self.cls().evaluate(stand_in(self.data, mistakes), data)
         except TaskMismatch as error:
             raise NotApplicable(f"the stand-in for a model does not suit it: {error}") from error
 
@@ -63,21 +63,45 @@ class EvaluatorSubject(Subject):
         with resting_on("check_report"):
             return self.judge(self.data)
 
+    @once
+    def mistaken(self) -> tuple[float, Report]:
+        """The share of right answers, and the report on answers of which every third one is wrong."""
+        samples = [self.data[index] for index in range(len(self.data))]
+        wrong = frozenset(str(sample.get("id", index)) for index, sample in enumerate(samples) if index % 3 == 1)
+        with resting_on("check_report"):
+            return 1 - len(wrong) / len(samples), self.judge(self.data, mistakes=wrong)
+
 
 class _Oracle(Embedder):
-    """Answers every sample with its target or, where samples have none, with the input that could be one."""
+    """Answers every sample with its target or, where samples have none, with the input that could be one.
 
-    def __init__(self, data: Dataset) -> None:
+    The answers for the ids in `mistakes` are wrong: the next label, or what is right for another sample.
+    """
+
+    def __init__(self, data: Dataset, mistakes: frozenset[str]) -> None:
         super().__init__()
         self.task: Task = data.task
         self._labels = data.labels
+        self._mistakes = mistakes
+        self._elsewhere = self._right(data[0]) if len(data) else None
 
     def fit(self, *_: Any, **__: Any) -> Self:
         return self
 
     def predict(self, samples: Sequence[Sample]) -> list[Any]:
+        return [
+            self._wrong(self._right(sample)) if str(sample.get("id")) in self._mistakes else self._right(sample)
+            for sample in samples
+        ]
+
+    def _right(self, sample: Sample) -> Any:
         alike = [name for name, kind in self.task.inputs.items() if type(kind) is type(self.task.target)]
-        return [sample[name] for sample in samples for name in ("target", *alike) if name in sample][: len(samples)]
+        return next(sample[name] for name in ("target", *alike) if name in sample)
+
+    def _wrong(self, right: Any) -> Any:
+        if right in self._labels:
+            return self._labels[(self._labels.index(right) + 1) % len(self._labels)]
+        return self._elsewhere
 
     def embed(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
         """One direction for each target."""
@@ -104,9 +128,9 @@ class _LabelOracle(_Oracle, Classifier):
         return np.eye(len(self._labels), dtype=np.float32)[columns]
 
 
-def stand_in(data: Dataset) -> Model:
-    """A model for samples like those of `data` that is always right."""
-    return _LabelOracle(data) if data.labels else _Oracle(data)
+def stand_in(data: Dataset, mistakes: frozenset[str] = frozenset()) -> Model:
+    """A model for samples like those of `data` that is right but for the ids in `mistakes`."""
+    return _LabelOracle(data, mistakes) if data.labels else _Oracle(data, mistakes)
 
 
 def check_report(subject: EvaluatorSubject) -> None:
@@ -137,6 +161,47 @@ def check_perfect_predictions(subject: EvaluatorSubject) -> None:
         raise NotApplicable("it measures no accuracy")
     value = subject.report.metrics["accuracy"].value
     subject.require(value == 1, f"gives perfect predictions an accuracy of {value}", "Compare outputs with targets.")
+
+
+def check_known_mistakes(subject: EvaluatorSubject) -> None:
+    """Predictions of which a known share is right have that accuracy."""
+    subject.rest_on(check_perfect_predictions)
+    share, report = subject.mistaken
+    value = report.metrics["accuracy"].value
+    subject.require(
+        value is not None and bool(np.isclose(value, share)),
+        f"gives predictions of which {share:.4g} are right an accuracy of {value}",
+        "Divide the number of right predictions by the number of all.",
+    )
+
+
+def check_directions(subject: EvaluatorSubject) -> None:
+    """No metric that says which way is better prefers predictions with mistakes to perfect ones."""
+    _, mistaken = subject.mistaken
+    wrong = []
+    for name, perfect in subject.report.metrics.items():
+        worse = mistaken.metrics[name]
+        if perfect.value is None or worse.value is None or perfect.higher_is_better is None:
+            continue
+        gain = worse.value - perfect.value
+        if (gain if perfect.higher_is_better else -gain) > 1e-6:
+            wrong.append(f"{name} ({perfect.value:.4g} for perfect ones, {worse.value:.4g} with mistakes)")
+    subject.require(
+        not wrong, f"prefers predictions with mistakes, by {listed(wrong)}", "Set higher_is_better the other way round."
+    )
+
+
+def check_any_order(subject: EvaluatorSubject) -> None:
+    """The metrics do not depend on the order of the samples."""
+    samples = [subject.data[index] for index in range(len(subject.data))]
+    report = subject.judge(InMemory(samples[::-1], task=subject.data.task, name=subject.data.name))
+    values = [{name: score.value for name, score in each.metrics.items()} for each in (subject.report, report)]
+    different = list(differences(*values, tolerance=1e-6))
+    subject.require(
+        not different,
+        f"measures something else when the samples come in another order: {listed(different)}",
+        "Let no metric depend on a sample's position; break ties in another way.",
+    )
 
 
 def check_no_samples(subject: EvaluatorSubject) -> None:

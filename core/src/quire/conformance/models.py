@@ -1,29 +1,24 @@
-"""Rules for models."""
+"""Rules for what a model predicts, saves and loads."""
 
 from __future__ import annotations
 
 import json
-import pickletools
-import signal
-import threading
-from contextlib import suppress
+from copy import deepcopy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from quire import registry
+from quire.conformance.saved import fault_of
 from quire.conformance.subject import NotApplicable, Subject, differences, listed, once, resting_on
 from quire.discovery import reader_options
 from quire.errors import InvalidSample
-from quire.hooks import hookimpl
 from quire.model import Classifier, Embedder
 from quire.predictions import predict_all
-from quire.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from pydantic import BaseModel
 
@@ -89,6 +84,10 @@ class ModelSubject(Subject):
     @once
     def samples(self) -> list[Sample]:
         """A few samples of the test set, without their targets."""
+        return self.read_samples()
+
+    def read_samples(self) -> list[Sample]:
+        """The same, read anew."""
         with resting_on("check_demo"):
             test = self.data[1]
             picked = np.linspace(0, len(test) - 1, min(SAMPLES, len(test))).astype(int)
@@ -107,6 +106,12 @@ class ModelSubject(Subject):
             return self.training[0]
 
     @once
+    def loaded(self) -> Model:
+        """The trained model, after it was saved and loaded."""
+        folder = self.trained.save(self.new_folder() / "model")
+        return self.cls.load(folder, runtime=self.runtime)
+
+    @once
     def twin(self) -> Model:
         """Another training with the same seed."""
         with resting_on("check_fit"):
@@ -116,42 +121,31 @@ class ModelSubject(Subject):
 
 
 def answers(model: Model, samples: Sequence[Sample]) -> list[Any]:
-    """What the model says of each sample: a classifier's probabilities, else its outputs."""
-    return list(model.predict_proba(samples) if isinstance(model, Classifier) else model.predict(samples))
-
-
-def check_demo(subject: ModelSubject) -> None:
-    """The model says with which sampled data it can be tried, and its task fits them."""
-    mend = "Set the class attribute demo = Demo(dataset=..., settings=..., quick=...)."
-    subject.require(subject.cls.demo is not None, "has no demo", mend)
-    for dataset in subject.data:
-        subject.new().task.require_fit(dataset.task, this=subject.name, that=dataset.name)
-
-
-def check_fit(subject: ModelSubject) -> None:
-    """The model trains on its demo's data without a validation set, and fit returns the model itself."""
-    model, returned = subject.training
-    subject.require(returned is model, f"returns {type(returned).__name__} from fit", "Return self.")
+    """What the model says of each sample: a classifier's probabilities, else its output; with an embedder's vector."""
+    said = list(model.predict_proba(samples) if isinstance(model, Classifier) else model.predict(samples))
+    return list(zip(said, model.embed(samples), strict=True)) if isinstance(model, Embedder) else said
 
 
 def check_outputs(subject: ModelSubject) -> None:
-    """predict gives one output per sample, of the task's target modality."""
-    model = subject.trained
-    outputs = model.predict(subject.samples)
+    """predict gives a list with one output per sample, of the task's target modality."""
+    require_outputs(subject, subject.trained.predict(subject.samples), "predicts")
+
+
+def require_outputs(subject: ModelSubject, outputs: Any, does: str) -> None:
+    """Raise Broken unless there is one output for each of the subject's samples, in the form of the target's modality."""
+    target = subject.trained.task.target
     mend = "Return a list with one output of the task's target modality per sample."
-    subject.require(
-        isinstance(outputs, list) and len(outputs) == len(subject.samples),
-        f"answers {len(subject.samples)} samples with {type(outputs).__name__} of {len(outputs)}",
-        mend,
-    )
-    if model.task.target is None:
+    subject.require(isinstance(outputs, list), f"{does} a {type(outputs).__name__}", mend)
+    due = len(subject.samples)
+    subject.require(len(outputs) == due, f"{does} {len(outputs)} outputs for {due} samples", mend)
+    if target is None:
         return
     for output in outputs:
         try:
-            different = list(differences(output, model.task.target.check(output, field="target")))
+            different = list(differences(output, target.check(output, field="target")))
         except InvalidSample as error:
             different = [str(error)]
-        subject.require(not different, f"predicts what its target is not: {listed(different)}", mend)
+        subject.require(not different, f"{does} what its target is not: {listed(different)}", mend)
 
 
 def check_evaluation(subject: ModelSubject) -> None:
@@ -169,12 +163,66 @@ def check_evaluation(subject: ModelSubject) -> None:
         )
 
 
+def check_json(subject: ModelSubject) -> None:
+    """Outputs can be written as JSON and read back: that is what `quire predict --json` prints and a server sends."""
+    subject.rest_on(check_outputs)
+    target, outputs = subject.trained.task.target, subject.trained.predict(subject.samples)
+    for output in outputs:
+        written = output if target is None else target.encode(output)
+        try:
+            read = json.loads(json.dumps(written, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            subject.require(False, f"predicts what is no JSON: {error}", "Give the task a target whose encode is JSON.")
+        # What JSON holds may be rounder than the output (a sound of 16 bits); written again, it must be the same.
+        again = read if target is None else target.encode(target.decode(read, field="target"))
+        different = list(differences(written, again))
+        subject.require(
+            not different,
+            f"predicts what JSON does not give back: {listed(different)}",
+            "Let the target's decode undo its encode, and predict values that survive both.",
+        )
+
+
+def check_repetition(subject: ModelSubject) -> None:
+    """On the CPU, the same samples get the same predictions whenever they are asked for."""
+    model = subject.trained
+    different = list(differences(answers(model, subject.samples), answers(model, subject.samples)))
+    subject.require(
+        not different,
+        f"predicts something else when it is asked again: {listed(different)}",
+        "Predict in evaluation mode, draw nothing, and keep no state of what was asked.",
+    )
+
+
+def check_inputs_unchanged(subject: ModelSubject) -> None:
+    """Predicting leaves the samples as they are."""
+    samples = subject.read_samples()
+    before = deepcopy(samples)
+    answers(subject.trained, samples)
+    different = list(differences(before, samples))
+    subject.require(
+        not different,
+        f"changes the samples that it predicts for: {listed(different)}",
+        "Work on copies: np.array(value), tensor.clone().",
+    )
+
+
+def check_runtime(subject: ModelSubject) -> None:
+    """A model predicts with the runtime that fit and load were given."""
+    given = {"fit": subject.trained.runtime, "load": subject.loaded.runtime}
+    for where, runtime in given.items():
+        subject.require(
+            runtime is subject.runtime,
+            f"has another runtime than the one that {where} was given",
+            "Make no Runtime of your own: self.runtime is the one to use.",
+        )
+
+
 def check_saving(subject: ModelSubject) -> None:
     """A model that is saved and loaded predicts the same."""
-    model = subject.trained
-    folder = model.save(subject.new_folder() / "model")
-    loaded = subject.cls.load(folder, runtime=subject.runtime)
-    different = list(differences(answers(model, subject.samples), answers(loaded, subject.samples)))
+    subject.rest_on(check_repetition)
+    before, after = answers(subject.trained, subject.samples), answers(subject.loaded, subject.samples)
+    different = list(differences(before, after))
     subject.require(
         not different,
         f"predicts something else after save and load: {listed(different)}",
@@ -182,56 +230,31 @@ def check_saving(subject: ModelSubject) -> None:
     )
 
 
+def check_fingerprint(subject: ModelSubject) -> None:
+    """The fingerprint is the same after save and load, and another one when what outputs depend on changes."""
+    model, loaded = subject.trained, subject.loaded
+    mend = "Leave fingerprint to Model, or hash class, configuration, state and artefacts."
+    subject.require(loaded.fingerprint() == model.fingerprint(), "has another fingerprint after save and load", mend)
+    before = loaded.fingerprint()
+    loaded.artefacts = {**loaded.artefacts, "conformance": 1}
+    after = loaded.fingerprint()
+    del loaded.artefacts["conformance"]
+    subject.require(after != before, "has one fingerprint for two different models", mend)
+
+
 def check_saved_files(subject: ModelSubject) -> None:
     """A saved model is JSON, safetensors and plain text: nothing in it can run code."""
     folder = subject.trained.save(subject.new_folder() / "model")
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        fault = _fault(file)
+        fault = fault_of(file)
         subject.require(
             not fault, f"saves {file.relative_to(folder)}, which {fault}", "Keep values in state() or artefacts."
         )
 
 
-def check_seed(subject: ModelSubject) -> None:
-    """Two trainings with one seed give the same weights, bit by bit."""
-    different = list(differences(subject.trained.state(), subject.twin.state()))
-    subject.require(
-        not different,
-        f"differs between two trainings with the same seed: {listed(different)}",
-        "Draw from torch's global generator, which the runtime seeds, or from the generator that collate is given.",
-    )
-
-
-def check_resume(subject: ModelSubject) -> None:
-    """A training that was interrupted twice and resumed ends with the weights of one that was not, bit by bit."""
-    if threading.current_thread() is not threading.main_thread():
-        raise NotApplicable("only the main thread can be interrupted")
-    subject.rest_on(check_seed)
-    counter = _StepCounter()
-    path = _new_run(subject)
-    _train_in(subject, path, counter)
-    if counter.steps < 2:
-        raise NotApplicable("its training is not made of steps")
-    path = _new_run(subject)
-    for stop in (1, counter.steps // 2):
-        with suppress(KeyboardInterrupt):
-            _train_in(subject, path, _StepCounter(stop))
-        subject.require(
-            Run.open(path).checkpoint_path.is_file(),
-            "leaves no checkpoint when it is interrupted",
-            "Train with quire.training, or write run.checkpoint_path before KeyboardInterrupt leaves fit.",
-        )
-    resumed = _train_in(subject, path, _StepCounter())
-    different = list(differences(subject.trained.state(), resumed.state()))
-    subject.require(
-        not different,
-        f"ends with other weights when it was interrupted and resumed: {listed(different)}",
-        "Keep what changes during training in modules or observers that the checkpoint holds, not in attributes.",
-    )
-
-
 def check_sample_order(subject: ModelSubject) -> None:
     """What is predicted for a sample does not depend on where it stands among others."""
+    subject.rest_on(check_repetition)
     model, samples = subject.trained, subject.samples
     backwards = answers(model, samples[::-1])[::-1]
     different = list(differences(answers(model, samples), backwards, tolerance=TOLERANCE))
@@ -253,59 +276,6 @@ def check_batching(subject: ModelSubject) -> None:
         f"predicts something else for a sample that is alone in its batch: {listed(different)}",
         "Predict in evaluation mode, and mask what pads samples of other sizes.",
     )
-
-
-def check_probabilities(subject: ModelSubject) -> None:
-    """A classifier's probabilities are float32 [samples, classes], finite, not negative, and rows sum to one."""
-    model = _classifier(subject)
-    found = model.predict_proba(subject.samples)
-    due = (len(subject.samples), len(model.labels))
-    mend = "Return the softmax of the logits, in float32, as a NumPy array."
-    subject.require(isinstance(found, np.ndarray), f"gives probabilities as {type(found).__name__}", mend)
-    subject.require(found.shape == due, f"gives probabilities {found.shape} where {due} are due", mend)
-    subject.require(found.dtype == np.float32, f"gives probabilities of {found.dtype}", mend)
-    subject.require(bool(np.isfinite(found).all()), "gives probabilities that are not finite", mend)
-    subject.require(bool((found >= 0).all()), "gives negative probabilities", mend)
-    sums = found.sum(axis=1)
-    subject.require(
-        bool(np.allclose(sums, 1, atol=1e-4)),
-        f"gives probabilities that sum to {sums.min():.4g}..{sums.max():.4g}",
-        mend,
-    )
-
-
-def check_labels(subject: ModelSubject) -> None:
-    """A classifier's labels are those of its training set, in the same order."""
-    known, given = _classifier(subject).labels, subject.train.labels
-    subject.require(
-        known == given,
-        f"has the labels {listed(known)} after training on {listed(given)}",
-        "Keep the training set's labels as they are: study() does.",
-    )
-
-
-def check_most_probable(subject: ModelSubject) -> None:
-    """A classifier predicts the label whose probability is highest."""
-    model = _classifier(subject)
-    subject.rest_on(check_outputs)
-    columns = model.predict_proba(subject.samples).argmax(axis=1)
-    subject.require(
-        model.predict(subject.samples) == [model.labels[column] for column in columns],
-        "predicts labels that are not the most probable ones",
-        "Leave predict to Classifier.",
-    )
-
-
-def check_embeddings(subject: ModelSubject) -> None:
-    """An embedder's vectors are float32 [samples, dim] and finite."""
-    model = subject.trained
-    if not isinstance(model, Embedder):
-        raise NotApplicable("it is no Embedder")
-    vectors = model.embed(subject.samples)
-    mend = "Return a NumPy array, float32 [samples, dim]."
-    shaped = isinstance(vectors, np.ndarray) and vectors.ndim == 2 and len(vectors) == len(subject.samples)
-    subject.require(shaped and vectors.dtype == np.float32, "gives vectors of another shape or type", mend)
-    subject.require(bool(np.isfinite(vectors).all()), "gives vectors that are not finite", mend)
 
 
 def check_invalid_samples(subject: ModelSubject) -> None:
@@ -346,77 +316,9 @@ def check_skipping(subject: ModelSubject) -> None:
     )
 
 
-class _StepCounter:
-    """Counts the steps of a training, and interrupts it like Ctrl-C after `stop` of them."""
-
-    def __init__(self, stop: int | None = None) -> None:
-        self.steps = 0
-        self._stop = stop
-
-    @hookimpl
-    def quire_step_finished(self) -> None:
-        """One more."""
-        self.steps += 1
-        if self.steps == self._stop:
-            signal.raise_signal(signal.SIGINT)
-
-
-def _new_run(subject: ModelSubject) -> Path:
-    config = subject.new().config.model_dump(mode="json")
-    return Run.create(subject.new_folder(), model=subject.name, config=config, runtime=subject.runtime).path
-
-
-def _train_in(subject: ModelSubject, path: Path, counter: _StepCounter) -> Model:
-    """A new model trained in the run at `path`, from its checkpoint if there is one."""
-    run, model = Run.open(path), subject.new()
-    run.hooks.add("conformance", counter)
-    with run.writing():
-        model.fit(subject.train, runtime=subject.runtime, run=run)
-    return model
-
-
-def _classifier(subject: ModelSubject) -> Classifier:
-    model = subject.trained
-    if not isinstance(model, Classifier):
-        raise NotApplicable("it is no Classifier")
-    return model
-
-
 def _raised(model: Model, samples: Sequence[Sample]) -> Exception | None:
     try:
         model.predict(samples)
     except Exception as error:
         return error
     return None
-
-
-def _fault(file: Path) -> str:
-    """What makes a file of a saved model a danger or a riddle; the empty string for a good one."""
-    content = file.read_bytes()
-    if file.suffix == ".safetensors":
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(file, framework="np"):
-                return ""
-        except SafetensorError:
-            return "is no safetensors file"
-    if file.suffix not in (".json", ".jsonl", ".csv", ".tsv", ".txt", ".md"):
-        return "is neither JSON nor safetensors nor plain text"
-    if _is_pickle(content):
-        return "is a pickle"
-    try:
-        text = content.decode()
-        if file.suffix == ".json":
-            json.loads(text)
-    except ValueError:
-        return "is not what its name says"
-    return ""
-
-
-def _is_pickle(content: bytes) -> bool:
-    """Whether the bytes are a pickle from end to end, and one that names something to import."""
-    with suppress(ValueError, IndexError, UnicodeDecodeError):
-        names = {opcode.name for opcode, _, _ in pickletools.genops(content)}
-        return content[:1] == b"\x80" or bool(names & {"GLOBAL", "INST", "STACK_GLOBAL"})
-    return False

@@ -1,10 +1,12 @@
-"""Rules for options: described, strict, and all with defaults."""
+"""Rules for every class that a plugin offers: what it says of itself, and its options."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.errors import PydanticInvalidForJsonSchema
 
 from quire.conformance.subject import listed
 
@@ -12,6 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from quire.conformance.subject import Subject
+
+
+def check_documentation(subject: Subject) -> None:
+    """The class says in its docstring what it is: `quire show` begins with that."""
+    text = vars(subject.cls).get("__doc__") or ""
+    subject.require(bool(text.strip()), "has no docstring", "Say under the class line what it is, in a sentence.")
 
 
 def check_options_are_described(subject: Subject) -> None:
@@ -35,6 +43,18 @@ def check_options_are_strict(subject: Subject) -> None:
         f"takes options that do not exist, in {listed(loose)}",
         "Derive the options from quire.config.Config.",
     )
+
+
+def check_options_schema(subject: Subject) -> None:
+    """The options have a JSON schema: `quire show NAME --json` prints it."""
+    try:
+        json.dumps(subject.schema.model_json_schema(), allow_nan=False)
+    except (PydanticInvalidForJsonSchema, TypeError, ValueError) as error:
+        subject.require(
+            False,
+            f"has options that no JSON schema describes: {str(error).splitlines()[0]}",
+            "Give such an option a type that JSON has, or a json_schema_input_type to its validator.",
+        )
 
 
 def check_options_have_defaults(subject: Subject) -> None:

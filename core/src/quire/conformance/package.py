@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from functools import cached_property
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +38,19 @@ _GLOBAL_SETTINGS = {
     "torch.backends.cuda",
     "torch.backends.cudnn",
 }
+
+
+_SHOWN_KINDS = ("model", "dataset", "evaluator", "tester", "command")
+_INTERFACES = {
+    "model": "quire.model:Model",
+    "dataset": "quire.dataset:Dataset",
+    "evaluator": "quire.evaluator:Evaluator",
+    "tester": "quire.tester:Tester",
+    "study": "quire.study:Study",
+    "task": "quire.task:Task",
+    "command": "typer:Typer",
+}
+"""What an entry point of each kind leads to: a class of this one, or, of the last two, an instance of it."""
 
 
 class PackageSubject(Subject):
@@ -101,6 +115,23 @@ def check_entry_points(subject: PackageSubject) -> None:
     subject.require(not broken, f"offers what can't be loaded: {listed(broken)}", "Mend its entry points.")
 
 
+def check_kinds(subject: PackageSubject) -> None:
+    """Everything is offered in the group that its kind belongs to."""
+    wrong = []
+    for entry in subject.descriptions:
+        try:
+            found = registry.get(entry.name, entry.kind)
+        except PluginError:
+            continue  # what check_entry_points reports
+        if not _is_of_kind(found, entry.kind):
+            wrong.append(f"{entry.target} as a {entry.kind}")
+    subject.require(
+        not wrong,
+        f"offers what is not of its kind: {listed(wrong)}",
+        "Mend the group or the target of the entry point.",
+    )
+
+
 def check_discovery(subject: PackageSubject) -> None:
     """Listing and describing plugins imports neither torch nor the plugin."""
     first = subject.descriptions[0]
@@ -149,6 +180,21 @@ def check_readme(subject: PackageSubject) -> None:
     subject.require(bool(text.strip()), "has no README", 'Write readme = "README.md" in pyproject.toml.')
 
 
+def check_readme_names(subject: PackageSubject) -> None:
+    """The README names every model, data set, evaluator, tester and command that the distribution offers."""
+    _require_plugin(subject)
+    text = "".join(_values(subject, "Description"))
+    if not text.strip():
+        raise NotApplicable("check_readme comes first: there is no README")
+    known = set(re.findall(r"[\w-]+", text))
+    offered = {entry.name for entry in subject.descriptions if entry.kind in _SHOWN_KINDS}
+    subject.require(
+        not offered - known,
+        f"has a README that does not name {listed(sorted(offered - known))}",
+        "Show each with a command, and say what it is for.",
+    )
+
+
 def check_core_version(subject: PackageSubject) -> None:
     """The distribution says for which versions of quire-core it is built."""
     _require_plugin(subject)
@@ -189,6 +235,16 @@ def check_device(subject: PackageSubject) -> None:
         f"chooses a device or a precision by itself: {listed(chosen)}",
         "Use the runtime, or a tensor's own device.",
     )
+
+
+def _is_of_kind(found: object, kind: str) -> bool:
+    if kind not in _INTERFACES:
+        return True
+    module, name = _INTERFACES[kind].split(":")
+    interface = getattr(import_module(module), name)
+    if kind in ("task", "command"):
+        return isinstance(found, interface)
+    return isinstance(found, type) and issubclass(found, interface)
 
 
 def _values(subject: PackageSubject, header: str) -> list[str]:
