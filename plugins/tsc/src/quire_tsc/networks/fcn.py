@@ -39,5 +39,5 @@ class FCN(PooledNetwork):
     def features(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Last activations, [n, filters, length]."""
         for block in self.blocks:
-            x = block(x, mask).relu()
+            x = block(x, mask).relu_()
         return x

@@ -27,13 +27,18 @@ class InceptionModule(nn.Module):
         self.convolutions = nn.ModuleList(SameConv1d(width, filters, kernel, bias=False) for kernel in kernels)
         self.pooled = SameConv1d(inputs, filters, 1, bias=False)
         self.norm: BatchNorm | ZeroOutside = BatchNorm(filters * (len(kernels) + 1))
+        self.groups = 1  # modules that this one computes at once
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """[n, inputs, length] -> [n, 4 * filters, length]."""
         narrow = self.bottleneck(x)
         paths = [convolution(narrow) for convolution in self.convolutions]
         paths.append(self.pooled(_max_pool(x, mask)))
-        out: Tensor = self.norm(torch.cat(paths, dim=1), mask).relu()
+        if self.groups == 1:
+            joined = torch.cat(paths, dim=1)
+        else:
+            joined = torch.cat([path.unflatten(1, (self.groups, -1)) for path in paths], dim=2).flatten(1, 2)
+        out: Tensor = self.norm(joined, mask).relu_()
         return out
 
 
@@ -77,7 +82,7 @@ class Inception(PooledNetwork):
         for index, module in enumerate(self.blocks):
             x = module(x, mask)
             if self.shortcuts and index % 3 == 2:
-                x = source = (x + self.shortcuts[index // 3](source, mask)).relu()
+                x = source = (x + self.shortcuts[index // 3](source, mask)).relu_()
         return x
 
 

@@ -25,9 +25,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """[n, inputs, length] -> [n, outputs, length]."""
-        residual = self.first(x, mask).relu()
-        residual = self.second(residual, mask).relu()
-        out: Tensor = (self.third(residual, mask) + self.shortcut(x, mask)).relu()
+        residual = self.first(x, mask).relu_()
+        residual = self.second(residual, mask).relu_()
+        out: Tensor = (self.third(residual, mask) + self.shortcut(x, mask)).relu_()
         return out
 
 
