@@ -9,6 +9,7 @@ from quire.dataset.base import (
     Rows,
     canonical_split,
     new_release,
+    require_known_labels,
     skipping,
     sort_labels,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "common_task",
     "new_release",
     "partition",
+    "require_known_labels",
     "skipping",
     "sort_labels",
     "split",

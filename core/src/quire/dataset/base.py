@@ -251,6 +251,12 @@ def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
     )
 
 
+def require_known_labels(train: Dataset, other: Dataset) -> None:
+    """DataError naming the labels of `other`, such as a validation split, that `train` does not have."""
+    if unseen := sorted(set(other.labels) - set(train.labels)):
+        raise DataError(f"the {other.split} split has classes that training does not: {', '.join(unseen)}")
+
+
 def canonical_split(name: str) -> str:
     """The usual name of a split: "val", "Valid" and "dev" are "validation", "Train" is "train"; others are kept."""
     lower = name.strip().lower()

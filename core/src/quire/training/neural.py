@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor, nn
 
+from quire.dataset import require_known_labels
 from quire.errors import DataError, RunError
 from quire.model import Model
 from quire.runtime import Runtime, in_batches_that_fit
@@ -50,6 +51,12 @@ class NeuralModel(Model):
         if self._network is None:
             raise RunError(f"this {type(self).__name__} has not been trained yet", remedy="Call fit, or load a model.")
         return self._network
+
+    def fact(self, name: str) -> Any:
+        """One of `facts`; RunError before `fit` or `load`."""
+        if name not in self.facts:
+            raise RunError(f"this {type(self).__name__} has not been trained yet", remedy="Call fit, or load a model.")
+        return self.facts[name]
 
     def place(self) -> None:
         """Move the network to the runtime's device."""
@@ -129,9 +136,14 @@ class NeuralModel(Model):
         runtime: Runtime | None = None,
         run: Run | None = None,
     ) -> Self:
-        """Train through all phases, from the run's checkpoint if it has one; see Model.fit."""
+        """Train through all phases, from the run's checkpoint if it has one; see Model.fit.
+
+        DataError for a training set without samples, and for labels of `validation` that `train` lacks.
+        """
         if len(train) == 0:
             raise DataError(f"{train.name} has no samples to train on")
+        if validation is not None:
+            require_known_labels(train, validation)
         self.runtime = runtime or self.runtime
         self.facts = self.study(train)
         self.runtime.seed_everything()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from quire.dataset import require_known_labels
 from quire.errors import ConfigError, DataError, RunError, Where
 from quire.model import Classifier, Demo, Explainer, Explanation, Exporter, Limits
 from quire.training import ByCount, Every, NeuralModel, Optimization, Phase, Selection
@@ -29,6 +30,7 @@ from quire_memefier.baselines import (
 from quire_memefier.calibrate import fit_temperature, fit_thresholds
 from quire_memefier.config import MemeFierConfig
 from quire_memefier.data.rows import annotation_of, declared_heads
+from quire_memefier.decision import Decision, decided
 from quire_memefier.explain import explain_memes
 from quire_memefier.export import FEATURES, FirstHead
 from quire_memefier.features import ClipFeatureExtractor, FeatureLoader, drop_modality
@@ -36,6 +38,7 @@ from quire_memefier.heads import Head, check_heads, split_logits, split_targets
 from quire_memefier.losses import caption_loss
 from quire_memefier.network import CaptionDecoder, MemeFier, Shape
 from quire_memefier.ocr import RememberingReader, read_text
+from quire_memefier.supervision import class_weights, encode_targets, label_counts
 from quire_memefier.task import MEME_CLASSIFICATION
 from quire_memefier.text import Vocabulary, caption_length, is_mostly_non_latin
 from quire_memefier.training import History, ReferenceStopping, lr_schedule, mean_metrics
@@ -56,16 +59,6 @@ if TYPE_CHECKING:
 
 Batch = dict[str, Tensor]
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What is said of one meme: per head the label (or labels) that the thresholds give, probabilities, warnings."""
-
-    sample: str
-    labels: dict[str, str | list[str]]
-    probabilities: dict[str, dict[str, float]]
-    warnings: tuple[str, ...]
 
 
 class MemeFierClassifier(NeuralModel, Classifier, Explainer, Exporter):
@@ -180,7 +173,7 @@ class MemeFierClassifier(NeuralModel, Classifier, Explainer, Exporter):
         facts: dict[str, Any] = {
             "labels": list(train.labels),
             "heads": [head.model_dump(mode="json") for head in heads],
-            "class_weights": _class_weights(heads, _label_counts(heads, samples)),
+            "class_weights": class_weights(heads, label_counts(heads, samples)),
         }
         if self.is_baseline:
             facts["resnet"], self._resnet = resnet_config(self.config.baseline, download=self.config.download)
@@ -424,9 +417,7 @@ class MemeFierClassifier(NeuralModel, Classifier, Explainer, Exporter):
         "temperatures" and "thresholds" beside "history", the validation metrics of every epoch.
         """
         if validation is not None:
-            unseen = sorted(set(validation.labels) - set(train.labels))
-            if unseen:
-                raise DataError(f"the validation split has labels that training does not: {', '.join(unseen)}")
+            require_known_labels(train, validation)  # before the metric is chosen by its targets
         self.artefacts = {}
         self._has_validation = validation is not None
         self._metric = self._choose_metric(train, validation)
@@ -568,7 +559,7 @@ class MemeFierClassifier(NeuralModel, Classifier, Explainer, Exporter):
         read = self.with_text([self.task.check(sample, index=row) for row, sample in enumerate(samples)])
         for row, sample in enumerate(samples):
             labels = {
-                head.name: _decided(head, predicted[head.name][row], thresholds.get(head.name, {}))
+                head.name: decided(head, predicted[head.name][row], thresholds.get(head.name, {}))
                 for head in self.heads
             }
             probabilities = {
@@ -669,47 +660,3 @@ def describe_backbone(backbone: ClipBackbone) -> dict[str, Any]:
         "shape": asdict(backbone.shape),
         "text_length": backbone.text_length,
     }
-
-
-def encode_targets(heads: Sequence[Head], samples: Sequence[Sample]) -> Tensor:
-    """Targets int64 [n, targets of all heads]; the first head's is "target" where "heads" does not tell."""
-    rows = []
-    for number, sample in enumerate(samples):
-        given = {heads[0].name: sample.get("target"), **(sample.get("heads") or {})}
-        where = Where(sample=sample.get("id", number), field="target")
-        rows.append([value for head in heads for value in head.encode(given.get(head.name), where)])
-    return torch.tensor(rows)
-
-
-def _label_counts(heads: Sequence[Head], samples: Sequence[Sample]) -> dict[str, list[int]]:
-    """How many training memes have each label of each head. DataError for a label that none has."""
-    counts = {}
-    for head, columns in zip(heads, split_targets(heads, encode_targets(heads, samples)), strict=True):
-        if head.kind == "multilabel":
-            counts[head.name] = [int((columns[:, k] == 1).sum()) for k in range(len(head.labels))]
-        else:
-            counts[head.name] = [int((columns[:, 0] == k).sum()) for k in range(len(head.labels))]
-        absent = [label for label, count in zip(head.labels, counts[head.name], strict=True) if not count]
-        if absent:
-            raise DataError(
-                f"no training meme has the label {absent[0]!r} of head {head.name!r}",
-                remedy="Train on data that has it, or leave the label out of the head.",
-            )
-    return counts
-
-
-def _class_weights(heads: Sequence[Head], counts: Mapping[str, Sequence[int]]) -> dict[str, list[float]]:
-    """Inverse frequencies, of mean 1 over the memes, for heads that ask for them."""
-    return {
-        head.name: [sum(counts[head.name]) / (len(head.labels) * count) for count in counts[head.name]]
-        for head in heads
-        if head.class_weight == "balanced"
-    }
-
-
-def _decided(head: Head, probabilities: NDArray[np.float32], thresholds: Mapping[str, float]) -> str | list[str]:
-    if head.kind == "multilabel":
-        return [label for label, each in zip(head.labels, probabilities, strict=True) if each > thresholds[label]]
-    if head.kind == "binary":
-        return head.labels[int(probabilities[1] > thresholds[head.labels[1]])]
-    return head.labels[int(probabilities.argmax())]
