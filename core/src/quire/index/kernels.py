@@ -109,7 +109,7 @@ class FloatKernel:
         return keys
 
     def _products(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        if self.n > 1:
+        if self.n != 1:
             products: NDArray[np.float32] = self._weights @ vectors.T
             return products
         # memory is the limit, which dot products of rows read twice as fast as a matrix product does

@@ -55,33 +55,41 @@ def within(
     snapshot: Snapshot, queries: NDArray[Any], radius: float, allowed: Mask | None, *, threads: int
 ) -> tuple[Rows, Rows, NDArray[Any]]:
     """All rows within `radius` (a score) of every query: limits [queries + 1], rows and scores, the nearest first."""
-    counts = [np.empty(0, np.int64)]
-    found: list[tuple[Rows, NDArray[Any]]] = []
-    for start in range(0, len(queries), _QUERIES):
+    counts, found, values = [], [], []
+    for start in range(0, max(1, len(queries)), _QUERIES):
         kernel = kernel_for(snapshot, queries[start : start + _QUERIES])
-        key = kernel.key_of_score(np.full(kernel.n, float(radius))) + kernel.slack
-        limit = np.minimum(key, 3e38).astype(np.float32)
-        limit = np.nextafter(limit, np.float32(np.inf))[:, None]
-
-        def collect(begin: int, end: int, kernel: Kernel = kernel, limit: Any = limit) -> list[Any]:
-            parts = []
-            for keys, first, chosen in _keys(snapshot, kernel, allowed, begin, end):
-                queries_, places = np.divmod(true_places(keys <= limit), keys.shape[1])
-                taken = places + first if chosen is None else chosen[places] + first
-                scores = kernel.settle(queries_, taken)[1]
-                edge = scores.dtype.type(radius) if scores.dtype.kind == "f" else radius
-                inside = scores >= edge if kernel.similarity else scores <= edge
-                parts.append((queries_[inside], taken[inside], scores[inside]))
-            return parts
-
-        parts = [part for some in _in_parts(collect, snapshot, kernel, 0, threads) for part in some]
-        parts.append((np.empty(0, np.int64), np.empty(0, np.int64), kernel.settle(*2 * [np.empty(0, np.int64)])[1]))
-        owners, rows, scores = map(np.concatenate, zip(*parts, strict=True))
+        parts = _in_parts(_ranging(snapshot, kernel, radius, allowed), snapshot, kernel, 0, threads)
+        owners, rows, scores = (np.concatenate(each) for each in zip(*parts, strict=True))
         order = nearest_first(owners, scores, rows, similarity=kernel.similarity)
         counts.append(np.bincount(owners, minlength=kernel.n))
-        found.append((rows[order], scores[order]))
+        found.append(rows[order])
+        values.append(scores[order])
     limits = np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64)
-    return limits, np.concatenate([rows for rows, _ in found]), np.concatenate([scores for _, scores in found])
+    return limits, np.concatenate(found), np.concatenate(values)
+
+
+def _ranging(
+    snapshot: Snapshot, kernel: Kernel, radius: float, allowed: Mask | None
+) -> Callable[[int, int], tuple[Rows, Rows, NDArray[Any]]]:
+    """What finds queries, rows and scores within the radius in a stretch of rows."""
+    reach = kernel.key_of_score(np.full(kernel.n, radius)) + kernel.slack
+    limit = np.nextafter(np.minimum(reach, 3e38).astype(np.float32), np.float32(np.inf))[:, None]
+    nothing = np.empty(0, np.int64)
+    no_scores = kernel.settle(nothing, nothing)[1]
+    edge = no_scores.dtype.type(radius) if no_scores.dtype.kind == "f" else radius  # as precise as the scores are
+
+    def collect(start: int, stop: int) -> tuple[Rows, Rows, NDArray[Any]]:
+        parts = [(nothing, nothing, no_scores)]
+        for keys, first, chosen in _keys(snapshot, kernel, allowed, start, stop):
+            owners, places = np.divmod(true_places(keys <= limit), keys.shape[1])
+            rows = places + first if chosen is None else chosen[places] + first
+            scores = kernel.settle(owners, rows)[1]
+            inside = scores >= edge if kernel.similarity else scores <= edge
+            parts.append((owners[inside], rows[inside], scores[inside]))
+        owners, rows, scores = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return owners, rows, scores
+
+    return collect
 
 
 def _in_parts(

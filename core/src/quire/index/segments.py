@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from quire.index.fields import Fixed, Text
 
-_AT_ONCE = 16
+_AT_ONCE = 4
 
 
 def append_rows(folder: Path, manifest: Manifest, rows: Mapping[str, NDArray[Any]]) -> Manifest:
