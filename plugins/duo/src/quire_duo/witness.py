@@ -99,8 +99,9 @@ class VideoInterval(Place):
 class SeriesInterval(Place):
     """Time steps [start, end) of the series that hold the pattern as gain * pattern + offset (per channel).
 
-    residual: the root-mean-square difference between what stands there and that, relative to the pattern's standard
-    deviation.
+    residual: the root-mean-square difference between what stands there and that, relative to the standard deviation of
+    gain * pattern. stretched: the steps to which the seed was resampled before (linearly), None if it was not. source:
+    the steps [first, last) of the seed, after that, which stand there; None for all of them.
     """
 
     kind: ClassVar[str] = "series"
@@ -110,6 +111,8 @@ class SeriesInterval(Place):
     gain: float
     offset: float
     residual: float
+    stretched: int | None = None
+    source: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
