@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.resources import files
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, NonNegativeInt, ValidationError
 
@@ -119,6 +119,9 @@ class Report:
     notes: list[str] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
 
+    template: ClassVar[str] = "quire:report.html.jinja"
+    """The page's template, "package:file"; that of a special kind of report extends this one and fills its blocks."""
+
     def __post_init__(self) -> None:
         self.n_left_out = max(self.n_left_out, len(self.left_out))
 
@@ -150,15 +153,19 @@ class Report:
             "provenance": self.provenance,
         }
 
+    def page_values(self) -> dict[str, Any]:
+        """What the page's template is given; a special kind of report may add to it."""
+        return {
+            "report": self,
+            "cards": [_card(name, score) for name, score in self.metrics.items()],
+            "tables": [_table_view(table) for table in self.shown_tables()],
+            "figures": [_figure_view(figure) for figure in self.figures],
+            "provenance": {name: _shown(value) for name, value in self.provenance.items()},
+        }
+
     def to_html(self) -> str:
         """The report as one page that needs no script and nothing from outside; all text in it is escaped."""
-        return _template().render(
-            report=self,
-            cards=[_card(name, score) for name, score in self.metrics.items()],
-            tables=[_table_view(table) for table in self.shown_tables()],
-            figures=[_figure_view(figure) for figure in self.figures],
-            provenance={name: _shown(value) for name, value in self.provenance.items()},
-        )
+        return _template(self.template).render(self.page_values())
 
     def write(self, folder: Path) -> Path:
         """Write report.json and report.html into `folder`, each atomically; returns the path of the page."""
@@ -311,8 +318,14 @@ def _shown(value: Any) -> str:
 
 
 @cache
-def _template() -> Template:
-    from jinja2 import Environment, StrictUndefined
+def _template(name: str) -> Template:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(files("quire").joinpath("report.html.jinja").read_text("utf-8"))
+    def source(name: str) -> str:
+        package, _, file = name.partition(":")
+        return files(package).joinpath(file).read_text("utf-8")
+
+    environment = Environment(
+        loader=FunctionLoader(source), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template(name)
