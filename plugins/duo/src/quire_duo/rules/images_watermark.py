@@ -1,0 +1,141 @@
+"""The watermark: a text many times across a picture."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, ImageChops
+
+from quire_duo.contrast import luminance, percentile
+from quire_duo.drawing import BLACK, CAPTION, WHITE, Ink, Picture, Sheet, benign_picture, moved, on_larger, pixels
+from quire_duo.fonts import font_for
+from quire_duo.layout import fit
+from quire_duo.rule import Parameter
+from quire_duo.rules.images import PictureRule, text_of
+from quire_duo.rules.text import THEN, disguised
+from quire_duo.seeds import NotApplicable
+from quire_duo.warp import carried, rotation, warp
+from quire_duo.witness import ImageRegion
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from quire_duo.fragments import Fragment
+    from quire_duo.seeds import Seed
+    from quire_duo.witness import Unit
+    from quire_duo.workshop import Workshop
+
+_GAP = 24
+"""Between tiles, in pixels."""
+_LARGEST = 32.0
+"""Of the font, in pixels per em."""
+
+
+class Watermark(PictureRule):
+    """The text many times across the picture, translucent and slanting."""
+
+    id = "TI.watermark"
+    summary = "The text as a tiled, translucent watermark"
+    parameters = (
+        Parameter("alpha", (0.35,), "opacity", low=0.05, high=1.0),
+        Parameter("angle", (30,), "degrees, anticlockwise", low=-90, high=90),
+        THEN,
+    )
+
+    def picture(
+        self,
+        parts: Mapping[str, Sequence[Seed]],
+        parameters: Mapping[str, Any],
+        rng: np.random.Generator,
+        workshop: Workshop,
+    ) -> Picture:
+        """White letters with a dark outline, both translucent: at an opacity of 0.35 neither alone would have a contrast
+        of 3:1 on any background. The witness is the tile that is read best.
+        """
+        fragments = disguised(parts["toxic"][0], parameters["then"], rng, workshop)
+        font = font_for(text_of(fragments), workshop, bold=True)
+        alpha, angle = float(parameters["alpha"]), float(parameters["angle"])
+        phase = rng.random(2)
+        return on_larger(
+            benign_picture(parts["picture"][0], workshop),
+            workshop,
+            lambda image: _watermarked(image, _tile(fragments, font, angle, image.size), alpha, phase),
+        )
+
+
+def _tile(
+    fragments: Sequence[Fragment], font: Path, angle: float, most: tuple[int, int]
+) -> tuple[Image.Image, Image.Image, list[Unit]]:
+    """Masks of the letters and of the letters with their outlines, both turned, and the units in them."""
+    block = fit(fragments, font, 0.55 * most[0], 0.6 * most[1], _LARGEST)
+    margin = CAPTION.outline + 1
+    size = (round(block.width) + 2 * margin, block.height + 2 * margin)
+    masks = []
+    for ink in (Ink(WHITE), replace(CAPTION, around=WHITE)):
+        sheet = Sheet(Image.new("RGB", size, BLACK))
+        sheet.write(block, (margin, margin, size[0] - margin, size[1]), ink, "center")
+        masks.append(sheet.image.getchannel(0))
+    matrix, turned = rotation(angle, size)
+    if turned[0] > most[0] or turned[1] > most[1]:
+        raise NotApplicable("the turned text is larger than the picture")
+    letters, outlined = (warp(mask, matrix, turned, 0) for mask in masks)
+    return letters, outlined, [carried(unit, matrix, angle) for unit in sheet.units]
+
+
+def _watermarked(
+    image: Image.Image,
+    tile: tuple[Image.Image, Image.Image, list[Unit]],
+    alpha: float,
+    phase: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+) -> Picture:
+    letters, outlined, units = tile
+    offsets = _offsets(image.size, letters.size, phase)
+    masks = [_tiled(mask, image.size, offsets, alpha) for mask in (letters, outlined)]
+    backdrop = image.copy()
+    backdrop.paste(BLACK, mask=masks[1])
+    made = image.copy()
+    made.paste(BLACK, mask=ImageChops.subtract(masks[1], masks[0]))
+    made.paste(WHITE, mask=masks[0])
+    whole = [
+        (x, y) for x, y in offsets if 0 <= x <= image.width - letters.width and 0 <= y <= image.height - letters.height
+    ]
+    candidates = [[_measured(moved(unit, offset), image, alpha) for unit in units] for offset in whole]
+    return Picture(made, backdrop, image, tuple(max(candidates, key=_worst)))
+
+
+def _offsets(
+    size: tuple[int, int], tile: tuple[int, int], phase: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+) -> list[tuple[int, int]]:
+    """The tiles' upper left corners in a grid, at least one of which lies wholly inside."""
+    first = [int(share * (whole - part)) for share, whole, part in zip(phase, size, tile, strict=True)]
+    columns, rows = (
+        range(start - (start // (part + _GAP) + 1) * (part + _GAP), whole, part + _GAP)
+        for start, whole, part in zip(first, size, tile, strict=True)
+    )
+    return [(x, y) for y in rows for x in columns]
+
+
+def _tiled(mask: Image.Image, size: tuple[int, int], offsets: Sequence[tuple[int, int]], alpha: float) -> Image.Image:
+    whole = Image.new("L", size)
+    faint = mask.point([round(alpha * level) for level in range(256)])
+    for offset in offsets:
+        whole.paste(faint, offset)
+    return whole
+
+
+def _measured(unit: Unit, image: Image.Image, alpha: float) -> Unit:
+    """The unit with its opacity and its contrast: of translucent white against translucent black, over its box."""
+    region = unit.place
+    assert isinstance(region, ImageRegion)
+    xs, ys = zip(*region.quad, strict=True)
+    box = (int(min(xs)), int(min(ys)), int(max(xs)) + 1, int(max(ys)) + 1)
+    under = (1 - alpha) * pixels(image, box)
+    outline, letters = (luminance(np.rint(under + alpha * level).astype(np.uint8)) for level in (0, 255))
+    return replace(unit, place=replace(region, opacity=alpha, contrast=percentile(letters, outline)))
+
+
+def _worst(units: Iterable[Unit]) -> float:
+    return min(unit.place.contrast or 0.0 for unit in units if isinstance(unit.place, ImageRegion))
