@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Callable
 from copy import deepcopy
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 
 from quire import Runtime
-from quire.training import ByCount
-from quire_tsc.config import FAST
-from quire_tsc.grouped import GroupedNetwork, GroupedStep, detach_member
+from quire.dataset import InMemory
+from quire.errors import ConfigError
+from quire.hooks import hookimpl
+from quire.run import Run, RunInfo
+from quire.training import ByCount, Phase, read_metrics
+from quire_tsc.config import FAST, TSCConfig
+from quire_tsc.grouped import GroupedNetwork, GroupedStep, GroupTraining, detach_member
+from quire_tsc.model import TSC
 from quire_tsc.networks import NETWORKS, Network
 from quire_tsc.recalibrate import recalibrate_batchnorm
 from quire_tsc.training import optimization
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
     from torch import Tensor
 
+Fit = Callable[..., TSC]
+Ramps = Callable[..., InMemory]
 SEEDS = (0, 1, 5)
 SHAPES = {"channels": 2, "length": 61, "classes": 3}
 GROUPABLE = ("fcn", "resnet", "inception", "mlp", "time_cnn", "mcdcnn")
@@ -232,3 +246,191 @@ def test_recalibration_of_a_group_is_that_of_its_members() -> None:
 def test_a_layer_without_a_grouped_form_is_refused() -> None:
     with pytest.raises(TypeError, match="SampleInstanceNorm can't be grouped"):
         GroupedNetwork([NETWORKS["encoder"](1, 30, 2)])
+
+
+# ------------------------------------------------------------------------------------------------------- whole models
+
+
+def new_run(folder: Path) -> Run:
+    folder.mkdir()
+    return Run(folder, RunInfo(model="tsc", distribution="quire-tsc", created="", updated=""))
+
+
+def alone_and_together(
+    fit: Fit, train: InMemory, architecture: str, seeds: Sequence[int] = (0, 1, 4), **settings: Any
+) -> tuple[list[TSC], list[TSC]]:
+    alone = [fit(train, architecture, seed=seed, group_seeds=False, **settings) for seed in seeds]
+    config = alone[0].config.model_copy(update={"group_seeds": True})
+    together = [TSC(config) for _ in seeds]
+    TSC.fit_seeds(together, train, [Runtime(device="cpu", threads=1, seed=seed) for seed in seeds])
+    return alone, together
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings"),
+    [
+        ("fcn", {}),
+        ("fcn", {"recipe": "paper", "class_weight": "balanced"}),
+        ("resnet", {"n_epochs": 2}),
+        ("inception", {"select": "last"}),
+        ("mlp", {}),
+        ("mlp", {"recipe": "paper", "n_epochs": 10}),  # Adadelta
+        ("time_cnn", {}),
+        ("mcdcnn", {"optimizer": "sgd"}),
+    ],
+)
+def test_models_trained_together_equal_models_trained_alone(
+    fit: Fit, ramps: Ramps, architecture: str, settings: dict[str, Any]
+) -> None:
+    train = ramps(17, labels=("a", "b", "c"))
+    small = {"learning_rate": 3e-5} if architecture in ("fcn", "resnet", "inception") else {}
+    alone, together = alone_and_together(fit, train, architecture, batch_size=5, **{**small, **settings})
+    test = list(ramps(9, labels=("a", "b", "c"), seed=1))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_allclose(other.predict_proba(test), one.predict_proba(test), atol=1e-4)
+        assert other.state()["facts"] == one.state()["facts"]
+        assert other.runtime.seed == one.runtime.seed
+        assert {n: t.shape for n, t in other.network.state_dict().items()} == {
+            n: t.shape for n, t in one.network.state_dict().items()
+        }
+    assert not np.allclose(together[0].predict_proba(test), together[1].predict_proba(test))
+
+
+def test_a_model_trained_together_is_saved_by_itself(tmp_path: Path, fit: Fit, ramps: Ramps) -> None:
+    _, together = alone_and_together(fit, ramps(), "fcn", n_epochs=1)
+    test = list(ramps(5, seed=1))
+    before = [model.predict_proba(test) for model in together]
+    folder = together[1].save(tmp_path / "model")
+    assert np.array_equal(TSC.load(folder, runtime=Runtime(device="cpu")).predict_proba(test), before[1])
+    with torch.no_grad():
+        for parameter in together[0].network.parameters():
+            parameter.zero_()
+    assert np.array_equal(together[1].predict_proba(test), before[1])
+
+
+def test_every_member_has_its_own_plateaus_and_its_own_best_epoch(
+    ramps: Ramps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against the definitions, on the losses that the training reports: rates halve and snapshots are taken apart."""
+    train = ramps(17, labels=("a", "b", "c"))
+    config = TSCConfig(architecture="fcn", n_epochs=12, batch_size=5, learning_rate=0.05, group_seeds=True)
+    recipe = replace(FAST["fcn"], epochs=12, batch=5, learning_rate=0.05, plateau=(2, 1e-4))
+    monkeypatch.setattr("quire_tsc.model.recipe_of", lambda config: recipe)
+    seen: list[dict[str, Any]] = []
+    rates: list[list[float]] = []
+    chosen: dict[str, Any] = {}
+
+    class Watched(GroupTraining):
+        def training_step(self, parts: Any, context: Any) -> Any:
+            self.now = [each.optimizer.param_groups[0]["lr"] for each in context.optimizations]
+            return super().training_step(parts, context)
+
+        def phase(self) -> Phase:
+            watch = Watch(self)
+            made = super().phase()
+            return replace(made, observers={**made.observers, "watch": watch})
+
+        def choose(self) -> None:
+            super().choose()
+            chosen.update({name: tensor.clone() for name, tensor in self.network.state_dict().items()})
+
+    class Watch:
+        def __init__(self, group: Watched) -> None:
+            self.group = group
+
+        @hookimpl
+        def quire_epoch_finished(self, metrics: Mapping[str, float]) -> None:
+            weights = {name: tensor.clone() for name, tensor in self.group.network.state_dict().items()}
+            seen.append({"metrics": dict(metrics), "weights": weights})
+            rates.append(self.group.now)
+
+    monkeypatch.setattr("quire_tsc.model.GroupTraining", Watched)
+    models = [TSC(config) for _ in range(3)]
+    TSC.fit_seeds(models, train, [Runtime(device="cpu", threads=1, seed=seed) for seed in range(3)])
+    bests = []
+    for k in range(3):
+        losses = [epoch["metrics"][f"loss_{k + 1}"] for epoch in seen]
+        bests.append(int(np.argmin(losses)))
+        for name, tensor in chosen.items():
+            if tensor.ndim:
+                assert torch.equal(tensor.chunk(3)[k], seen[bests[k]]["weights"][name].chunk(3)[k])
+        rate, best, waited = 0.05, np.inf, 0
+        for epoch, loss in enumerate(losses):
+            assert rates[epoch][k] == pytest.approx(rate)
+            waited = 0 if loss < best - 1e-4 else waited + 1
+            best = loss if waited == 0 else best
+            if waited == 2:
+                rate, waited = max(rate / 2, 1e-4), 0
+    assert len(set(bests)) > 1
+    assert any(len(set(epoch)) > 1 for epoch in rates)
+
+
+def test_inception_time_as_a_group_equals_its_networks_one_by_one(fit: Fit, ramps: Ramps) -> None:
+    train, test = ramps(14), list(ramps(5, seed=1))
+    settings: dict[str, Any] = {"learning_rate": 1e-4, "n_epochs": 5}
+    alone = fit(train, "inception_time", group_seeds=False, **settings)
+    together = fit(train, "inception_time", group_seeds=True, **settings)
+    np.testing.assert_allclose(together.predict_proba(test), alone.predict_proba(test), rtol=2e-4)
+    assert together.state()["network"].keys() == alone.state()["network"].keys()
+
+
+def test_a_group_that_is_interrupted_goes_on_as_if_it_had_not_been(tmp_path: Path, fit: Fit, ramps: Ramps) -> None:
+    train = ramps(14)
+    settings: dict[str, Any] = {"n_epochs": 8, "group_seeds": True, "learning_rate": 0.02}
+    whole = fit(train, "inception_time", run=new_run(tmp_path / "whole"), **settings)
+    run = new_run(tmp_path / "broken")
+    run.hooks.add("interrupt", Interrupt(after=9))
+    with pytest.raises(KeyboardInterrupt):
+        fit(train, "inception_time", run=run, **settings)
+    resumed = fit(train, "inception_time", run=Run.open(tmp_path / "broken"), **settings)
+    for (name, one), (_, other) in zip(
+        whole.network.state_dict().items(), resumed.network.state_dict().items(), strict=True
+    ):
+        assert torch.equal(one, other), name
+    lines = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "broken")]
+    assert lines[0] == lines[1]
+    assert {"loss", "loss_1", "loss_2"} <= lines[0][0].keys()
+
+
+class Interrupt:
+    """Asks for the end of the process in the middle of an epoch."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    @hookimpl
+    def quire_step_finished(self, step: int) -> None:
+        if step == self.after:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"architecture": "mcnn"},
+        {"architecture": "encoder"},
+        {"architecture": "fcn", "select": "val_loss"},
+        {"architecture": "fcn", "early_stopping_patience": 3},
+        {"architecture": "fcn", "unequal": "pad"},
+        {"architecture": "fcn", "group_seeds": False},
+    ],
+)
+def test_what_cannot_be_grouped_says_so(ramps: Ramps, settings: dict[str, Any]) -> None:
+    models = [TSC(TSCConfig(**settings)) for _ in range(2)]
+    assert not models[0].can_group_seeds
+    assert not models[0].should_group_seeds(ramps(), Runtime(device="cpu"))
+    with pytest.raises(ConfigError, match="can't be trained together"):
+        TSC.fit_seeds(models, ramps(), [Runtime(seed=0), Runtime(seed=1)])
+
+
+def test_groups_are_of_one_configuration(ramps: Ramps) -> None:
+    with pytest.raises(ConfigError, match="of one configuration"):
+        TSC.fit_seeds([TSC(TSCConfig(n_epochs=1)), TSC(TSCConfig(n_epochs=2))], ramps(), [Runtime(), Runtime()])
+
+
+@pytest.mark.parametrize(("cases", "length", "worth"), [(50, 150, True), (50, 2000, False), (1000, 24, True)])
+def test_on_a_cpu_small_batches_are_grouped(ramps: Ramps, cases: int, length: int, worth: bool) -> None:
+    train = ramps(cases, length=length)
+    for choice, expected in (("auto", worth), (True, True)):
+        config = TSCConfig(architecture="fcn", group_seeds=choice)  # type: ignore[arg-type]
+        assert TSC(config).should_group_seeds(train, Runtime(device="cpu")) is expected

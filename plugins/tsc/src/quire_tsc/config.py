@@ -111,6 +111,11 @@ class TSCConfig(Config):
         None, description="end after this many epochs without a better loss (the one that `select` names)"
     )
     max_seconds: PositiveFloat | None = Field(None, description="end training (each network's) after this time")
+    group_seeds: Literal["auto"] | bool = Field(
+        "auto",
+        description="train the networks of inception_time, or a study's seeds, as one network: true, false, or auto: "
+        "where it is faster",
+    )
     class_weight: Literal["balanced"] | None = Field(None, description="weigh classes by inverse frequency")
     normalize: Normalize | None = Field(
         "auto",

@@ -256,6 +256,7 @@ class InceptionTimeClassifier(InceptionClassifier):
     architecture: ClassVar[str] = "inception_time"
 
     n_ensemble: int = 5
+    group_seeds: Literal["auto"] | bool = "auto"
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

@@ -21,6 +21,7 @@ from quire_tsc.augment import Aggregate, Slices, Slicing, aggregate, mcnn_slicin
 from quire_tsc.cam import class_activation_map, plot_class_activation_maps
 from quire_tsc.config import Recipe, TSCConfig, batch_size, recipe_of
 from quire_tsc.fold import fold_batchnorm
+from quire_tsc.grouped import GroupTraining, can_group, detach_member, fit_seeds, is_worth_grouping
 from quire_tsc.minirocket import MiniRocketModel, fit_minirocket_model
 from quire_tsc.networks import NETWORKS, Network, PooledNetwork
 from quire_tsc.preprocess import Preprocessing
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from quire.modality import Sample
     from quire.run import Run
     from quire.runtime import Runtime
+    from quire.training import Part, StepContext
     from quire.training.export import Format
 
 Batch = dict[str, Tensor | None]
@@ -97,6 +99,9 @@ class TSC(NeuralModel, Classifier, Embedder, Explainer, Exporter):
         super().__init__(config, runtime=runtime)
         self._closed_form: TWIESN | MiniRocketModel | None = None
         self._folded: list[Network] | None = None
+        self._together: Sequence[Runtime] = ()  # of the models whose networks this one trains in their place
+        self._has_validation = False
+        self._group: GroupTraining | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -222,10 +227,54 @@ class TSC(NeuralModel, Classifier, Embedder, Explainer, Exporter):
         if validation is not None:
             self._check_labels(train, validation)
         self._selects_on_validation = recipe.select == "val_loss" and validation is not None
+        self._has_validation = validation is not None
         super().fit(train, validation, runtime=runtime, run=run)
+        if self._group is not None:
+            for member in cast("Members", self.network):
+                detach_member(member)
+            self._group = None
         if self.config.architecture == "mcnn":
             self._choose(validation if validation is not None else train)
         return self
+
+    @property
+    def can_group_seeds(self) -> bool:
+        """Whether models of this configuration with several seeds can be trained as one network."""
+        return can_group(self.config)
+
+    def should_group_seeds(self, train: Dataset, runtime: Runtime) -> bool:
+        """Whether that is the faster way on `train`, or asked for by group_seeds=true."""
+        if (
+            not self.can_group_seeds or self.config.architecture == "inception_time"
+        ):  # an ensemble is a group of its own
+            return False
+        length = max(np.shape(train[index]["series"])[-1] for index in range(len(train)))
+        return is_worth_grouping(self.config, cases=len(train), length=length, runtime=runtime)
+
+    @classmethod
+    def fit_seeds(cls, models: Sequence[TSC], train: Dataset, runtimes: Sequence[Runtime]) -> None:
+        """Train models[k] as `models[k].fit(train, runtime=runtimes[k])` would, all at once.
+
+        Equal but for rounding. ConfigError for models of different configurations, or of one that can't be grouped.
+        """
+        fit_seeds(models, train, runtimes)
+
+    def lead(self, members: Sequence[Network], facts: dict[str, Any], runtimes: Sequence[Runtime]) -> None:
+        """Be the model that core's loop trains in place of several, of whose networks each has its own seed."""
+        self.facts, self._network, self._together = facts, Members(members), runtimes
+
+    def adopt(self, network: Network) -> None:
+        """Take over a network that was trained for this model's facts."""
+        self._network, self._folded = network.eval(), None
+
+    def _grouped(self, train: Dataset) -> Sequence[Runtime]:
+        """The runtime of every network, if they are to be trained as a group."""
+        config = self.config
+        if self._together or config.architecture != "inception_time" or self._has_validation or not can_group(config):
+            return self._together
+        length = self.preprocessing.length
+        worth = is_worth_grouping(config, cases=len(train), length=length, runtime=self.runtime)
+        return [self.runtime] * config.inception.n_ensemble if worth else ()
 
     def _hold_out(self, train: Dataset, recipe: Recipe, seed: int) -> tuple[Dataset, Dataset | None]:
         """A part for selection, with every class in both; without one where a class has a single case.
@@ -254,6 +303,15 @@ class TSC(NeuralModel, Classifier, Embedder, Explainer, Exporter):
         """One phase, or one per member."""
         recipe = recipe_of(self.config)
         network = self.network
+        if runtimes := self._grouped(train):
+            self._group = GroupTraining(
+                list(cast("Members", network)),
+                recipe,
+                samplers=[self._sampler(recipe, len(train), runtime.seed) for runtime in runtimes],
+                runtimes=runtimes,
+                weight=self._class_weight(self.runtime.torch_device),
+            )
+            return [self._group.phase()]
         if not isinstance(network, Members):
             return [self._phase("train", "network", cast("Network", network), recipe, train)]
         return [
@@ -269,7 +327,7 @@ class TSC(NeuralModel, Classifier, Embedder, Explainer, Exporter):
             name=name,
             trains=path,
             optimizers=lambda modules, runtime: [optimization(recipe, network, runtime)],
-            sampler=self._sampler(recipe, len(train)),
+            sampler=self._sampler(recipe, len(train), self.runtime.seed),
             step=partial(self._losses, network),
             epochs=recipe.epochs,
             select=None if recipe.select == "last" else selection,
@@ -279,8 +337,7 @@ class TSC(NeuralModel, Classifier, Embedder, Explainer, Exporter):
             report=Every(epochs=1),
         )
 
-    def _sampler(self, recipe: Recipe, cases: int) -> ByCount:
-        seed = self.runtime.seed
+    def _sampler(self, recipe: Recipe, cases: int, seed: int) -> ByCount:
         if self.config.architecture not in SLICED:
             return ByCount(cases, batch_size(recipe, cases), seed)
         slices = cases * self._slices_per_series()
@@ -359,11 +416,19 @@ class TSC(NeuralModel, Classifier, Embedder, Explainer, Exporter):
     def _phase_network(self, phase: Phase) -> nn.Module:
         return self.network.get_submodule(phase.trains.partition(".")[2])
 
+    def training_step(self, parts: Sequence[Part], context: StepContext) -> dict[str, Tensor]:
+        """One step of the phase's network, or of the group's."""
+        if self._group is not None:
+            return self._group.training_step(parts, context)
+        return super().training_step(parts, context)
+
     def settle(self, phase: Phase, batches: Callable[[], Iterator[Batch]]) -> None:
         """Recompute batch-norm statistics over the training set, if the recipe says so (sec. 3.5)."""
+        if self._group is not None:
+            self._group.choose()
         recalibrate = self.config.recalibrate_bn
         if recalibrate if recalibrate is not None else self.config.recipe == "fast":
-            network = cast("Network", self._phase_network(phase))
+            network = self._group.network if self._group is not None else self._phase_network(phase)
             recalibrate_batchnorm(network, lambda: ((batch["x"], batch["mask"]) for batch in batches()))  # type: ignore[misc]
 
     def _choose(self, validation: Dataset) -> None:

@@ -12,11 +12,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from quire_tsc.networks import Network
-
 
 @torch.no_grad()
-def recalibrate_batchnorm(network: Network, batches: Callable[[], Iterable[tuple[Tensor, Tensor | None]]]) -> None:
+def recalibrate_batchnorm(network: nn.Module, batches: Callable[[], Iterable[tuple[Tensor, Tensor | None]]]) -> None:
     """Replace the running statistics of every batch norm by their plain average over a training set.
 
     batches() gives pairs (x [n, channels, length], mask [n, length] or None) that cover the set once; each batch counts

@@ -46,9 +46,9 @@ class GroupedNetwork(nn.Module):
                 row.data = block
             self._rows.append((parameter, rows))
         for name, buffer in self.network.named_buffers():
-            if buffer.ndim:
-                for member, block in zip(members, buffer.chunk(self.count), strict=True):
-                    member.get_buffer(name).data = block
+            blocks = buffer.chunk(self.count) if buffer.ndim else [buffer] * self.count  # a count of batches is common
+            for member, block in zip(members, blocks, strict=True):
+                member.get_buffer(name).data = block
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Logits [n, K, classes] of x [n, K, channels, length], or of x [n, channels, length] that all members see."""
