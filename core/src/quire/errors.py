@@ -80,6 +80,10 @@ class RunError(QuireError):
     """A run folder that is locked, unfinished, or not a run."""
 
 
+class TargetError(QuireError):
+    """A classifier outside of quire that can't be asked at all, or whose answers contradict what it says of itself."""
+
+
 class TrainingError(QuireError):
     """A training that can't go on: a loss that is not finite, memory that does not suffice."""
 

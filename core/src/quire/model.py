@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from quire.config import Config as BaseConfig
-from quire.errors import DataError, QuireError, RunError, Where
+from quire.errors import DataError, MissingExtra, QuireError, RunError, TargetError, Where
 from quire.storage import atomic_folder, load_tree, read_json, recover_folder, save_tree, tree_hash, write_json
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ __all__ = [
     "Limits",
     "Model",
     "Transform",
+    "limits_of",
 ]
 FORMAT = 1  # of a saved model's folder
 
@@ -230,7 +231,7 @@ class Classifier(Model):
     @property
     def limits(self) -> Limits:
         """What the fields' modalities say of themselves."""
-        return _limits_of(self.task)
+        return limits_of(self.task)
 
     @property
     def deterministic(self) -> bool:
@@ -240,10 +241,13 @@ class Classifier(Model):
     def answer_each(self, samples: Sequence[Sample]) -> list[NDArray[np.float32] | ItemError]:
         """One row of probabilities per sample, float32 [classes], in order; where a sample got none, the reason.
 
-        A batch that fails is asked again one sample at a time, so that one bad sample costs nobody else's answer.
+        A batch that fails is asked again one sample at a time, so that one bad sample costs nobody else's answer. What
+        is no sample's fault (a TargetError, a program that is not installed) is raised.
         """
         try:
             return list(self.predict_proba(samples)) if samples else []
+        except (TargetError, MissingExtra):
+            raise
         except QuireError as error:
             if len(samples) == 1:
                 return [ItemError(0, str(error))]
@@ -344,7 +348,7 @@ class CheckpointImporter(Model):
         """The model with the weights in `path`, which is read by core's restricted readers alone."""
 
 
-def _limits_of(task: Task) -> Limits:
+def limits_of(task: Task) -> Limits:
     """The bounds that the task's modalities set; of two fields of one kind, the tighter."""
     parts = (
         ("text_characters", "text", "max_length"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quire.errors import ConfigError, DataError, Where
+from quire.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -92,28 +92,9 @@ def check_on_error(value: str) -> None:
 
 def read_config(path: Path | None) -> dict[str, Any]:
     """The options in a YAML file; none without a file."""
-    import yaml
+    from quire.values import read_mapping
 
-    from quire.cli.values import read_yaml
-
-    if path is None:
-        return {}
-    try:
-        values = read_yaml(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = Where(file=path, line=mark.line + 1 if mark else None)
-        problem = getattr(error, "problem", None) or "it holds characters that no text has"
-        raise ConfigError(f"can't be read as YAML: {problem}", where=where) from None
-    except UnicodeDecodeError:
-        raise DataError("the text is not UTF-8", where=Where(file=path)) from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise ConfigError(
-            "this is no mapping of options to values", where=Where(file=path), remedy="Write lines of `option: value`."
-        )
-    return values
+    return {} if path is None else read_mapping(path)
 
 
 def overrides(assignments: Iterable[str], base: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -121,8 +102,8 @@ def overrides(assignments: Iterable[str], base: dict[str, Any] | None = None) ->
 
     Raises ConfigError for an argument of another form, and for a key that is given twice.
     """
-    from quire.cli.values import read_value
     from quire.config import set_option
+    from quire.values import read_value
 
     values = dict(base or {})
     seen = set()

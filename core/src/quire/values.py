@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import yaml
+
+from quire.errors import ConfigError, DataError, Where
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class _Loader(yaml.SafeLoader):
@@ -51,3 +56,26 @@ def read_value(text: str) -> Any:
         return read_yaml(text)
     except yaml.YAMLError:
         return text
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The mapping of options to values in a YAML file; an empty file holds none.
+
+    Raises ConfigError with the line for what is no YAML or no mapping, DataError for what is not UTF-8.
+    """
+    try:
+        values = read_yaml(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = Where(file=path, line=mark.line + 1 if mark else None)
+        problem = getattr(error, "problem", None) or "it holds characters that no text has"
+        raise ConfigError(f"can't be read as YAML: {problem}", where=where) from None
+    except UnicodeDecodeError:
+        raise DataError("the text is not UTF-8", where=Where(file=path)) from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise ConfigError(
+            "this is no mapping of options to values", where=Where(file=path), remedy="Write lines of `option: value`."
+        )
+    return values
