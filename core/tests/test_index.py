@@ -259,7 +259,7 @@ def test_arrays_that_do_not_fit(tmp_path: Path) -> None:
         ((["a", "b"], ones, {**columns, "yaer": [1, 2]}), "no column 'yaer' .did you mean 'year'"),
         ((["a", "b"], ones, {**columns, "year": [1.5, 2]}), "column 'year' is int64, not float64"),
         ((["a", "b"], ones, {**columns, "year": [1]}), "column 'year' has shape"),
-        ((["a", "b"], ones, {**columns, "name": [1, 2]}), "a value of column 'name' of this index is a string"),
+        ((["a", "b"], ones, {**columns, "name": [1, 2]}), "a value of column 'name' of this index is a string, not 1"),
     ]
     for arguments, message in cases:
         with pytest.raises((DataError, ConfigError), match=message):

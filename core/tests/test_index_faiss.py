@@ -210,8 +210,12 @@ def test_a_damaged_accelerator_costs_only_its_speed(tmp_path: Path, caplog: pyte
         assert re.search(told, again.describe()["accelerator_missing"])
         same(again.search(queries, 10), wanted)
         assert ["is damaged; build it again with accelerate()" in fault for fault in again.verify()] == [True]
+    (tmp_path / "i" / ".quire-abc.tmp").write_bytes(b"what a crash left of an accelerator")
+    (tmp_path / "i" / "accelerator-abc.faiss").write_bytes(b"the same, a moment later")
     with VectorIndex.open(tmp_path / "i", writable=True) as again:
         again.accelerate()
+        assert len(list((tmp_path / "i").glob("accelerator-*.faiss"))) == 1
+        assert not list((tmp_path / "i").glob(".quire-*"))
         assert again.verify() == []
         (tmp_path / "i" / "accelerator.json").write_text('{"format": 1, "kind": "magic"}')
         assert len(again.verify()) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import zlib
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
@@ -114,9 +115,19 @@ class Built:
         write_json(
             folder / NAME, {"format": FORMAT, "kind": self.options.kind, "options": asdict(self.options), **value}
         )
-        for path in folder.glob("accelerator-*.faiss"):
-            if path.name != self.file:
-                path.unlink(missing_ok=True)
+        remove_leftovers(folder)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove structures that accelerator.json does not name, and what a crash left half written. For the writer alone."""
+    try:
+        built = Built.read(folder)
+    except DataError:
+        built = None
+    for path in [*folder.glob("accelerator-*.faiss"), *folder.glob(".quire-*.tmp")]:
+        if built is None or path.name != built.file:
+            with suppress(OSError):  # Windows keeps files that are in use
+                path.unlink()
 
 
 def save(

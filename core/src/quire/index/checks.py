@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,15 +23,11 @@ _KINDS = {"int64": "iu", "float64": "iuf", "bool": "b"}
 
 def check_ids(spec: Spec, ids: Any) -> NDArray[Any]:
     """Ids as they are kept: int64 [n] (0 or more) or an object array of strings. DataError for other ones."""
+    if spec.ids == "str":
+        return _texts(ids, "an id")
     values = np.asarray(ids)
     if values.ndim != 1:
         raise DataError(f"ids are a list, one for each vector, not an array of shape {values.shape}")
-    if spec.ids == "str":
-        found = np.empty(len(values), object)
-        found[:] = values.tolist()
-        for value in found:
-            _check_text(value, "an id")
-        return found
     if len(values) and (values.dtype.kind not in "iu" or values.min() < 0 or values.max() > np.iinfo(np.int64).max):
         raise DataError(
             f"an id of this index is a whole number from 0 to 2^63 - 1, and among those given is {_odd(values)!r}"
@@ -43,23 +40,27 @@ def _odd(values: NDArray[Any]) -> Any:
     return next((value for value, good in zip(values.tolist(), fits, strict=True) if not good), None)
 
 
-def _check_text(value: Any, what: str) -> None:
-    if not isinstance(value, str):
-        raise DataError(f"{what} of this index is a string, not {value!r}")
+def _texts(values: Any, what: str) -> NDArray[np.object_]:
+    """Strings as an array of Python strings. numpy's own kind would give each the room of the longest."""
+    listed = values.tolist() if hasattr(values, "tolist") else [values] if isinstance(values, str) else list(values)
+    found = np.empty(len(listed), object)
+    found[:] = listed
+    for value in listed:
+        if not isinstance(value, str):
+            raise DataError(f"{what} of this index is a string, not {value!r}")
     try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise DataError(f"{what} is not valid text: {value!r}") from None
+        "".join(listed).encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{what} is not valid text ({error})") from None
+    return found
 
 
 def check_unique(ids: NDArray[Any]) -> None:
     """DataError naming an id that occurs twice among those given at once."""
-    unique, counts = np.unique(ids, return_counts=True)
-    if len(unique) < len(ids):
-        raise DataError(
-            f"id {unique[counts.argmax()]!r} is given {counts.max()} times at once",
-            remedy="Ids are unique in an index.",
-        )
+    listed = ids.tolist()
+    if len(set(listed)) < len(listed):
+        an_id, count = Counter(listed).most_common(1)[0]
+        raise DataError(f"id {an_id!r} is given {count} times at once", remedy="Ids are unique in an index.")
 
 
 def check_vectors(spec: Spec, vectors: Any, ids: NDArray[Any]) -> dict[str, NDArray[Any]]:
@@ -160,22 +161,18 @@ def check_columns(spec: Spec, columns: Mapping[str, Any] | None, n: int) -> dict
     for name, kind in spec.columns.items():
         if name not in given:
             raise DataError(f"column {name!r} is missing", remedy=f"The index has columns: {', '.join(spec.columns)}.")
-        values = np.asarray(given.pop(name))
-        if values.shape != (n,):
-            raise DataError(f"column {name!r} has shape {values.shape} beside {n} ids")
-        fields[spec.column_fields[name].name] = _column(name, kind, values)
+        values = given.pop(name)
+        column = _texts(values, f"a value of column {name!r}") if kind == "str" else _numbers(name, kind, values)
+        if column.shape != (n,):
+            raise DataError(f"column {name!r} has shape {column.shape} beside {n} ids")
+        fields[spec.column_fields[name].name] = column
     for name in given:
         raise ConfigError(f"the index has no column {name!r}{nearest(name, spec.columns)}")
     return fields
 
 
-def _column(name: str, kind: str, values: NDArray[Any]) -> NDArray[Any]:
-    if kind == "str":
-        texts = np.empty(len(values), object)
-        texts[:] = values.tolist()
-        for value in texts:
-            _check_text(value, f"a value of column {name!r}")
-        return texts
-    if len(values) and values.dtype.kind not in _KINDS[kind]:
+def _numbers(name: str, kind: str, given: Any) -> NDArray[Any]:
+    values = np.asarray(given)
+    if values.size and values.dtype.kind not in _KINDS[kind]:
         raise DataError(f"column {name!r} is {kind}, not {values.dtype}")
     return values.astype(kind)

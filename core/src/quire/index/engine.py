@@ -61,11 +61,11 @@ class Engine:
         self.built = built
         self.binary = isinstance(index, self._faiss.IndexBinary)
         self.on_gpu = self._goes_to_gpu(device)
-        self._index = self._faiss.index_cpu_to_all_gpus(index) if self.on_gpu else index
         if isinstance(options, IVF):
-            self._index.nprobe = options.probes
+            index.nprobe = options.probes
         if isinstance(options, MultiHash):
-            self._index.nflip = options.flips
+            index.nflip = options.flips
+        self._index = self._faiss.index_cpu_to_all_gpus(index) if self.on_gpu else index
 
     def _goes_to_gpu(self, device: Device) -> bool:
         supported = isinstance(self.options, Flat) or (isinstance(self.options, IVF) and not self.binary)

@@ -29,7 +29,7 @@ def allowed_rows(snapshot: Snapshot, where: Filter | None) -> NDArray[np.bool_] 
     if where is None:
         return snapshot.alive
     allowed = np.zeros(snapshot.rows, bool)
-    flags = np.asarray(where(snapshot.table) if callable(where) else where)
+    flags = np.asarray(where(snapshot.table.copy(deep=False)) if callable(where) else where)
     if callable(where) or flags.dtype == bool:
         if flags.dtype != bool or flags.shape != (snapshot.count,):
             raise DataError(

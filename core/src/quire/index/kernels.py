@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _FLOAT_UNIT = 2.0**-24  # half a unit in the last place of float32
 _SETTLE_BYTES = 8 << 20
+_MOST_ROWS = 1 << 15  # of a block, whatever their size: its keys for many queries take tens of MiB
 
 
 class Kernel(Protocol):
@@ -95,7 +96,7 @@ class FloatKernel:
         else:
             self._weights = -2 * queries
             self.slack = unit * (longest + norms) ** 2
-        self.block_rows = max(256, (16 << 20) // (4 * dim))
+        self.block_rows = min(_MOST_ROWS, max(256, (16 << 20) // (4 * dim)))
 
     def keys(self, block: Block) -> NDArray[np.float32]:
         """[queries, rows of the block], float32."""
@@ -161,7 +162,7 @@ class HammingKernel:
             np.uint8 if self.nothing < 256 else np.uint16 if self.nothing < 1 << 16 else np.uint32
         )
         self.slack = np.zeros(self.n)
-        self.block_rows = max(256, (256 << 10) // queries.dtype.itemsize)
+        self.block_rows = min(_MOST_ROWS, (256 << 10) // queries.dtype.itemsize)
         self._kept = threading.local()
 
     def keys(self, block: Block) -> NDArray[Any]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Mask: TypeAlias = NDArray[np.bool_]
 
 _QUERIES = 256  # at once, so that a block of rows is read (and converted) for many of them
+_FIRST_KEYS = 1 << 14  # of the first block, all of which are looked at to find the k-th smallest
 _LITTLE = 1 << 22  # values compared, below which starting a thread costs more than it saves
 
 
@@ -39,7 +40,9 @@ def nearest(
 
         def collect(begin: int, end: int, kernel: Kernel = kernel) -> Candidates:
             candidates = Candidates(kernel, k)
-            for block in _keys(snapshot, kernel, allowed, begin, end, first_rows=max(1024, 4 * k)):
+            for block in _keys(
+                snapshot, kernel, allowed, begin, end, first_rows=max(1024 + _FIRST_KEYS // kernel.n, 4 * k)
+            ):
                 candidates.offer(*block)
             return candidates
 

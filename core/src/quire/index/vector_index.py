@@ -11,7 +11,7 @@ import numpy as np
 
 from quire.errors import DataError, QuireError, RunError, Where
 from quire.index.accelerated import accelerated
-from quire.index.accelerator import Accelerator, Built, save
+from quire.index.accelerator import Accelerator, Built, remove_leftovers, save
 from quire.index.checks import check_ids, check_queries, to_codes
 from quire.index.engine import Device, Engine, build, load_faiss
 from quire.index.filters import Filter, allowed_rows
@@ -57,6 +57,7 @@ class VectorIndex:
             self._snapshot = Snapshot.open(folder)
             if writable:
                 trim(folder, self._snapshot.manifest)
+                remove_leftovers(folder)
             self._engine: Engine | None = None
             self._without_engine = "no accelerator was built"
             self._read_engine()
