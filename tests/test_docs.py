@@ -7,12 +7,14 @@
 
 Each page has a new empty folder as its working directory. `pip install .` builds the wheel and unpacks it where the
 page's later commands find it, as an installer does, but takes nothing from a network.
+The page for authors is read by test_writing_a_plugin.py.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 import zipfile
@@ -23,7 +25,13 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAPERS = ROOT / "docs/papers"
+PAGES = [
+    ROOT / "README.md",
+    *sorted(page for page in (ROOT / "docs").rglob("*.md") if not page.is_relative_to(PAPERS)),
+]
+TO_THE_LETTER = ROOT / "docs/writing-a-plugin.md"
+"""The page that test_writing_a_plugin.py reads, in a new environment."""
 FENCE = re.compile(r"^```(?P<language>\w+)(?: title=\"(?P<title>[^\"]+)\")?[^\n]*\n(?P<text>.*?)^```$", re.M | re.S)
 
 
@@ -94,8 +102,11 @@ class Reader:
 
     def run(self, command: str, printed: str) -> None:
         if re.fullmatch(r"pip install (-e )?\.", command):
-            self.install()
+            self.install(command)
             return
+        self.execute(command, printed)
+
+    def execute(self, command: str, printed: str) -> None:
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=self.folder,
@@ -110,7 +121,7 @@ class Reader:
         if printed.strip() and not shows(printed, done.stdout):
             pytest.fail(f"{self.page.name} says that `{command}` prints\n{printed}\nbut it prints\n{done.stdout}")
 
-    def install(self) -> None:
+    def install(self, command: str) -> None:
         build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", ".wheels"]
         subprocess.run(build, cwd=self.folder, check=True, capture_output=True)
         for wheel in (self.folder / ".wheels").glob("*.whl"):
@@ -119,7 +130,9 @@ class Reader:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page != TO_THE_LETTER], ids=lambda page: page.relative_to(ROOT).as_posix()
+)
 def test_page_does_what_it_says(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = Reader(page, tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -144,3 +157,10 @@ def test_output_that_differs_is_noticed(tmp_path: Path) -> None:
         reader.run("echo one", "two\n")
     with pytest.raises(AssertionError):
         reader.run("exit 3", "")
+
+
+def test_the_pages_of_papers_are_those_of_their_readmes_and_options() -> None:
+    module = runpy.run_path(str(ROOT / ".ci/paper_pages.py"))
+    made = module["pages"]()
+    kept = {page.name: page.read_text() for page in PAPERS.glob("*.md")}
+    assert kept == made, "run: python .ci/paper_pages.py"
