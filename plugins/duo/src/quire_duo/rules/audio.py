@@ -38,10 +38,14 @@ def heard(seed: Seed, workshop: Workshop, **settings: Any) -> Waveform:
         if sound.level(recording.samples) == sound.SILENCE:
             raise NotApplicable(f"the recording {seed.id} is silent")
         return recording
-    usual = workshop.speech
-    chosen = usual.model_copy(update=settings)
+    return said_by(seed.text, seed, workshop, **settings)
+
+
+def said_by(text: str, seed: Seed, workshop: Workshop, **settings: Any) -> Waveform:
+    """A text spoken in the language of `seed`, by the workshop's voice unless `settings` say otherwise."""
+    chosen = workshop.speech.model_copy(update=settings)
     voice = speech.voice_for(seed.language, chosen)
-    return speech.synthesizer(workshop).speak(seed.text, voice=voice, rate=chosen.rate, pitch=chosen.pitch)
+    return speech.synthesizer(workshop).speak(text, voice=voice, rate=chosen.rate, pitch=chosen.pitch)
 
 
 def audio_unit(seed: Seed, place: tuple[float, float], speech_level: float, bed: float | None = None) -> Unit:
@@ -248,12 +252,7 @@ class Spell(SpokenRule):
         """A unit a letter, one for the words between two keywords. Without a lexicon, the longest words are spelt."""
         (seed,) = parts["toxic"]
         pieces = spelt(seed.tokens, workshop.lexicon)
-        usual = workshop.speech
-        voice, speaker = speech.voice_for(seed.language, usual), speech.synthesizer(workshop)
-        said = [
-            sound.trimmed(speaker.speak(piece.surface, voice=voice, rate=usual.rate, pitch=usual.pitch))
-            for piece, _ in pieces
-        ]
+        said = [sound.trimmed(said_by(piece.surface, seed, workshop)) for piece, _ in pieces]
         whole, places = sound.joined(said, [parameters["gap"]] * (len(said) - 1))
         quiet = sound.limited(whole)
         units = [
