@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from quire.errors import ConfigError, DataError, InvalidSample, RunError
 from quire.index import VectorIndex, pack_bits
@@ -106,6 +108,34 @@ def test_an_answer_depends_neither_on_the_batch_nor_on_threads_nor_on_segments(t
         np.testing.assert_array_equal(
             np.concatenate([getattr(each, name) for each in alone]), getattr(whole, name)[:20]
         )
+
+
+def test_searches_in_several_threads_leave_the_matrix_library_as_it_was(tmp_path: Path) -> None:
+    vectors, queries = draw("cosine", 5000, 40), draw("cosine", 64, 40, seed=1)
+    index = made(tmp_path / "i", "cosine", vectors, 40, threads=2)
+    wanted = index.search(queries, 10)
+
+    def blas_threads() -> list[int]:
+        return [each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"]
+
+    with threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        with ThreadPoolExecutor(6) as pool:
+            found = list(pool.map(lambda _: index.search(queries, 10), range(24)))
+        assert blas_threads() == before
+    for hits in found:
+        np.testing.assert_array_equal(hits.ids, wanted.ids)
+        np.testing.assert_array_equal(hits.scores, wanted.scores)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_radius_of_any_size(tmp_path: Path, metric: str) -> None:
+    vectors = draw(metric, 51, 12)
+    with made(tmp_path / "i", metric, vectors, 12) as index:
+        index.remove([7])
+        for radius in (1e300, -1e300):
+            everything = (radius > 0) == (metric in ("l2", "hamming"))
+            assert [len(row) for row in index.search_range(vectors[:3], radius)] == [50 if everything else 0] * 3
 
 
 def test_equal_vectors_come_in_the_order_in_which_they_were_added(tmp_path: Path) -> None:

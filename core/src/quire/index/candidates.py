@@ -40,9 +40,7 @@ class Candidates:
         n = np.count_nonzero(inside)
         if not n:
             return
-        if (
-            n > 2 * self._k * len(keys) and keys.shape[1] > self._k
-        ):  # the first rows: all of them are the nearest so far
+        if n > _FEW * self._k * len(keys) and keys.shape[1] > self._k:  # as of the first rows, all nearest so far
             kth = np.partition(keys, self._k - 1, axis=1)[:, self._k - 1]
             inside &= keys <= self._reach(kth, np.arange(len(keys)))[:, None]
         flat = true_places(inside)

@@ -75,16 +75,22 @@ def _ranging(
     snapshot: Snapshot, kernel: Kernel, radius: float, allowed: Mask | None
 ) -> Callable[[int, int], tuple[Rows, Rows, NDArray[Any]]]:
     """What finds queries, rows and scores within the radius in a stretch of rows."""
-    reach = kernel.key_of_score(np.full(kernel.n, radius)) + kernel.slack
-    limit = np.nextafter(np.minimum(reach, 3e38).astype(np.float32), np.float32(np.inf))[:, None]
     nothing = np.empty(0, np.int64)
     no_scores = kernel.settle(nothing, nothing)[1]
-    edge = no_scores.dtype.type(radius) if no_scores.dtype.kind == "f" else radius  # as precise as the scores are
+    limit: NDArray[Any]  # of keys, which are below it; that of rows that don't count is not
+    if kernel.key_dtype.kind == "u":
+        edge = np.floor(radius)
+        limit = np.full((kernel.n, 1), np.clip(edge + 1, 0, kernel.nothing)).astype(kernel.key_dtype)
+    else:
+        with np.errstate(over="ignore"):  # a radius beyond float32 holds everything or nothing
+            edge = np.float32(radius)  # as precise as the scores are
+            reach = kernel.key_of_score(np.full(kernel.n, radius)) + kernel.slack
+            limit = np.nextafter(reach.astype(np.float32), np.float32(np.inf))[:, None]
 
     def collect(start: int, stop: int) -> tuple[Rows, Rows, NDArray[Any]]:
         parts = [(nothing, nothing, no_scores)]
         for keys, first, chosen in _keys(snapshot, kernel, allowed, start, stop):
-            owners, places = np.divmod(true_places(keys <= limit), keys.shape[1])
+            owners, places = np.divmod(true_places(keys < limit), keys.shape[1])
             rows = places + first if chosen is None else chosen[places] + first
             scores = kernel.settle(owners, rows)[1]
             inside = scores >= edge if kernel.similarity else scores <= edge

@@ -52,13 +52,14 @@ class Snapshot:
         self.folder = folder
         self.manifest = manifest
         self.spec = manifest.spec
+        self._fields = {field.name: field for field in self.spec.fields}
         known = {} if former is None else {mapped.segment.name: mapped for mapped in former._mapped}
         self._mapped: list[_Mapped] = []
         self.rows = 0
         for segment in manifest.segments:
             shared = known.get(segment.name)
             if shared is None or shared.segment != segment or shared.start != self.rows:
-                shared = _Mapped(segment, self.rows, _map(folder, segment, self.spec.fields))
+                shared = _Mapped(segment, self.rows, _map(folder, segment, list(self._fields.values())))
             self._mapped.append(shared)
             self.rows += segment.rows
         self._starts = np.array([mapped.start for mapped in self._mapped], np.int64)
@@ -107,9 +108,8 @@ class Snapshot:
 
     def take(self, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
         """The values of field `name` in `rows`, in their order."""
-        field = {field.name: field for field in self.spec.fields}[name]
         if not len(rows):
-            return field.empty()
+            return self._fields[name].empty()
         homes = np.searchsorted(self._starts, rows, side="right") - 1
         if (homes == homes[0]).all():  # the usual case of few rows
             mapped = self._mapped[homes[0]]
