@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +127,19 @@ def test_searches_in_several_threads_leave_the_matrix_library_as_it_was(tmp_path
     for hits in found:
         np.testing.assert_array_equal(hits.ids, wanted.ids)
         np.testing.assert_array_equal(hits.scores, wanted.scores)
+
+
+@pytest.mark.parametrize(("metric", "most"), [("hamming", 60 << 20), ("l2", 160 << 20)])
+def test_a_search_holds_some_blocks_in_memory_and_not_all_distances(tmp_path: Path, metric: str, most: int) -> None:
+    """Of 300,000 vectors and 600 queries, those would take 180 MB and 720 MB."""
+    vectors = draw(metric, 300_000, 8)
+    with made(tmp_path / "i", metric, vectors, 8, threads=1) as index:
+        index.search(vectors[:2], 10)
+        tracemalloc.start()
+        index.search(vectors[:600], 10)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < most
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -157,10 +157,7 @@ class VectorIndex:
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Changes that are committed together when the block ends, and not at all if it raises or the process dies."""
-        if not self._writable:
-            raise RunError(
-                "the index is open for reading", where=Where(file=self.folder), remedy="Open it with writable=True."
-            )
+        self._check_writable()
         if self._transaction is not None:
             raise RunError("a transaction is open already", where=Where(file=self.folder))
         self._transaction = transaction = Transaction(self.folder, self._snapshot)
@@ -173,6 +170,12 @@ class VectorIndex:
             self._snapshot = transaction.commit()
         finally:
             self._transaction = None
+
+    def _check_writable(self) -> None:
+        if not self._writable:
+            raise RunError(
+                "the index is open for reading", where=Where(file=self.folder), remedy="Open it with writable=True."
+            )
 
     def add(self, ids: Any, vectors: Any, columns: Mapping[str, Any] | None = None, *, replace: bool = False) -> None:
         """`Transaction.add`, committed at once: all of it is in the index when this returns, or nothing if it raises."""
@@ -196,10 +199,7 @@ class VectorIndex:
         Later additions are found beside it and removals are left out, so that it need not be built after every change.
         MissingExtra without faiss; ConfigError for options that do not fit the index.
         """
-        if not self._writable:
-            raise RunError(
-                "the index is open for reading", where=Where(file=self.folder), remedy="Open it with writable=True."
-            )
+        self._check_writable()
         if options is None:
             built = Built.read(self.folder)
             if built is None:
