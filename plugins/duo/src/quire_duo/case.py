@@ -56,14 +56,9 @@ class Case:
     @property
     def id(self) -> str:
         """Known by what it is made of: equal in every run that makes it."""
-        made_of: list[Any] = [
-            self.rule,
-            self.parameters,
-            [seed.id for seed in self.seeds],
-            self.expected,
-            self.replicate,
-        ]
-        return f"{self.rule}-{content_hash(*made_of, self.rng_seed)[:12]}"
+        return case_id(
+            self.rule, self.parameters, [seed.id for seed in self.seeds], self.expected, self.replicate, self.rng_seed
+        )
 
     @property
     def valid(self) -> bool:
@@ -93,6 +88,14 @@ class Case:
                 for one in self.checks
             ],
         }
+
+
+def case_id(
+    rule: str, parameters: dict[str, Any], seeds: Sequence[str], expected: Expected, replicate: int, rng_seed: int
+) -> str:
+    """The id of the case that is made of these, known before it is made."""
+    made_of: list[Any] = [rule, parameters, list(seeds), expected, replicate, rng_seed]
+    return f"{rule}-{content_hash(*made_of)[:12]}"
 
 
 def case_rng_seed(
