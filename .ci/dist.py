@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+TEMPLATE = "quire/template/"
 
 
 def main(work: Path) -> None:
@@ -33,7 +34,7 @@ def build(folder: Path) -> list[Path]:
 
 
 def inspect(wheel: Path) -> None:
-    """A wheel holds its licence, says that it is typed, and brings no tests."""
+    """A wheel holds its licence, says that it is typed, and brings no tests but those of the template for plugins."""
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     code = [name for name in names if name.endswith(".py")]
@@ -41,7 +42,7 @@ def inspect(wheel: Path) -> None:
         raise SystemExit(f"{wheel.name} has no licence")
     if code and not any(name.endswith("py.typed") for name in names):
         raise SystemExit(f"{wheel.name} does not say that it is typed")
-    if any("test" in Path(name).parts or "tests" in Path(name).parts for name in names):
+    if any({"test", "tests"}.intersection(Path(name).parts) for name in names if not name.startswith(TEMPLATE)):
         raise SystemExit(f"{wheel.name} brings its tests")
     print(f"{wheel.name}: {len(names)} files, {wheel.stat().st_size / 1024:.0f} KiB", flush=True)
 
