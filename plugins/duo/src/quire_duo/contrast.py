@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _LEVELS = np.arange(256) / 255
 _LINEAR = np.where(_LEVELS <= 0.04045, _LEVELS / 12.92, ((_LEVELS + 0.055) / 1.055) ** 2.4)
 _RED, _GREEN, _BLUE = (weight * _LINEAR for weight in (0.2126, 0.7152, 0.0722))
+_CORE = 0.85
 PERCENTILE = 5.0
 """Of the contrasts over a box, the one that counts: all but the worst twentieth of the background is at least as far."""
 
@@ -29,28 +30,45 @@ def contrast(first: RGB, second: RGB) -> float:
     return float(_ratio(luminance(np.array(first, np.uint8)), luminance(np.array(second, np.uint8))))
 
 
+def pixels_inside(image: Image.Image, quad: Quad) -> NDArray[np.uint8]:
+    """The pixels of a picture inside a quadrilateral, uint8 [n, 3]; none if it lies outside."""
+    box, inside = _inside(quad, image.size)
+    return np.asarray(image.crop(box))[inside] if inside.size else np.zeros((0, 3), np.uint8)
+
+
 def local_contrast(colour: RGB, background: NDArray[np.uint8], opacity: float = 1.0) -> float:
     """The 5th percentile of the contrast of letters against the pixels that they lie on.
 
-    background: uint8 [..., 3]. The letters' pixels are `colour` laid over it with `opacity`.
+    background: uint8 [..., 3]. The letters' pixels are `colour` laid over it with `opacity`. Gives 1 for no pixels.
     """
     pixels = background.reshape(-1, 3)
+    if not len(pixels):
+        return 1.0
     if (pixels == pixels[0]).all():  # paper
         pixels = pixels[:1]
-    ground = luminance(pixels)
     if opacity >= 1:
-        letters = luminance(np.array(colour, np.uint8))
-    else:
-        letters = luminance(np.rint(opacity * np.array(colour) + (1 - opacity) * pixels).astype(np.uint8))
-    return percentile(letters, ground)
+        return percentile(luminance(np.array([colour], np.uint8)), luminance(pixels))
+    return translucent_contrast(colour, pixels, opacity, pixels)
+
+
+def translucent_contrast(colour: RGB, under: NDArray[np.uint8], opacity: float, background: NDArray[np.uint8]) -> float:
+    """The same for letters of `colour` laid over the pixels `under`, against `background`, both uint8 [n, 3]."""
+    return percentile(luminance(blended(colour, under, opacity)), luminance(background))
+
+
+def blended(colour: RGB, under: NDArray[np.uint8], opacity: float) -> NDArray[np.uint8]:
+    """The pixels that show where `colour` is laid over the pixels `under`, uint8 [n, 3]."""
+    levels = np.arange(256)[:, None] * (1 - opacity) + opacity * np.array(colour)
+    table = np.rint(levels).astype(np.uint8)
+    return np.stack([table[under[:, channel], channel] for channel in range(3)], axis=1)
 
 
 def drawn_contrast(image: Image.Image, backdrop: Image.Image, ground: Image.Image, quad: Quad) -> float:
     """The same, where the letters' colour is not known but measured, as after a blur.
 
     image: the picture; backdrop: the same without the letters; ground: the same without their outlines either, which is
-    `backdrop` where they have none. Letters are where image and backdrop differ by at least half of the most that they
-    differ; their luminance is the median there. Where there are outlines, these alone are what letters lie on.
+    `backdrop` where they have none. Letters are where image and backdrop differ by at least 85 % of the most
+    that they differ, which are the cores of strokes; their luminance is the median there. Where there are outlines, these alone are what letters lie on.
     Gives 1 where no letter can be seen.
     """
     box, inside = _inside(quad, image.size)
@@ -61,10 +79,10 @@ def drawn_contrast(image: Image.Image, backdrop: Image.Image, ground: Image.Imag
     most = np.percentile(distance, 99)
     if most < 1 / 255:
         return 1.0
-    shown = np.median(letters[distance >= most / 2])
+    shown = np.median(letters[distance >= _CORE * most])
     if ground is not backdrop:
         outlined = np.abs(luminance(np.asarray(ground.crop(box)))[inside] - behind)
-        behind = behind[outlined >= np.percentile(outlined, 99) / 2]
+        behind = behind[outlined >= _CORE * np.percentile(outlined, 99)]
     return percentile(shown, behind)
 
 
@@ -82,7 +100,8 @@ def _inside(quad: Quad, size: tuple[int, int]) -> tuple[tuple[int, int, int, int
 
 def percentile(letters: NDArray[np.float64] | np.float64, ground: NDArray[np.float64]) -> float:
     """The 5th percentile of the contrasts of luminances against luminances, pixel by pixel."""
-    return float(np.percentile(_ratio(letters, ground), PERCENTILE))
+    ratios = _ratio(letters, ground)
+    return float(ratios[0]) if ratios.size == 1 else float(np.percentile(ratios, PERCENTILE))
 
 
 def _ratio(first: NDArray[np.float64] | np.float64, second: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,15 +11,15 @@ from PIL import Image, ImageDraw
 from quire.modality import Image as ImageModality
 from quire_duo.contrast import contrast, local_contrast
 from quire_duo.fonts import load, missing
-from quire_duo.layout import Block, right_to_left
+from quire_duo.layout import Block, length_of, right_to_left
 from quire_duo.seeds import NotApplicable
 from quire_duo.witness import ImageRegion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from quire_duo.seeds import Seed
-    from quire_duo.witness import RGB, Quad, Unit
+    from quire_duo.witness import RGB, Place, Quad, Unit
     from quire_duo.workshop import Workshop
 
 BLACK: RGB = (0, 0, 0)
@@ -61,7 +61,10 @@ CAPTION = Ink(WHITE, outline=2)
 
 
 class Sheet:
-    """A picture that is drawn on. Keeps its twins without the toxic letters and the witness's units."""
+    """A picture on which the toxic text is drawn. Keeps its twins without the letters and the witness's units.
+
+    What is benign is drawn on the ground before.
+    """
 
     def __init__(self, ground: Image.Image) -> None:
         self.ground = ground
@@ -76,33 +79,28 @@ class Sheet:
 
         Contrast is measured against what is there now; of outlined letters, against their outline.
         """
-        if ink.outline and self.backdrop is self.ground:
-            self.backdrop = self.ground.copy()
-        written = []
-        for line, origin in zip(block.lines, _origins(block, box, align), strict=True):
-            region = self._region(line.surface, block, origin, ink)
-            if ink.outline:
-                _draw(self.backdrop, line.surface, block, origin, ink.around, ink.outline)
-                _draw(self.image, line.surface, block, origin, ink.around, ink.outline)
+        origins = line_origins(block, box, align)
+        written = [
+            line.at(self._region(line.surface, block, origin, ink))
+            for line, origin in zip(block.lines, origins, strict=True)
+        ]
+        if ink.outline:
+            self._outline(block, origins, ink, [unit.place for unit in written])
+        for line, origin in zip(block.lines, origins, strict=True):
             _draw(self.image, line.surface, block, origin, ink.colour)
-            written.append(line.at(region))
         self.units.extend(written)
         return written
 
-    def write_benign(
-        self, block: Block, box: tuple[float, float, float, float], ink: Ink, align: Align = "left"
-    ) -> None:
-        """Draw lines that belong to the background."""
-        for line, origin in zip(block.lines, _origins(block, box, align), strict=True):
-            for image in self._layers():
-                if ink.outline:
-                    _draw(image, line.surface, block, origin, ink.around, ink.outline)
-                _draw(image, line.surface, block, origin, ink.colour)
-
-    def paste(self, picture: Image.Image, at: tuple[int, int]) -> None:
-        """Lay a benign picture over everything."""
-        for image in self._layers():
-            image.paste(picture, at)
+    def _outline(self, block: Block, origins: Sequence[tuple[int, int]], ink: Ink, regions: Sequence[Place]) -> None:
+        """Draw outlines once, on the backdrop, and copy them to the picture."""
+        if self.backdrop is self.ground:
+            self.backdrop = self.ground.copy()
+        for line, origin in zip(block.lines, origins, strict=True):
+            _draw(self.backdrop, line.surface, block, origin, ink.around, ink.outline)
+        corners = [corner for region in regions if isinstance(region, ImageRegion) for corner in region.quad]
+        xs, ys = zip(*corners, strict=True)
+        left, top = max(0, int(min(xs))), max(0, int(min(ys)))
+        self.image.paste(self.backdrop.crop((left, top, int(max(xs)), int(max(ys)))), (left, top))
 
     def paste_toxic(self, picture: Image.Image, at: tuple[int, int]) -> None:
         """Lay a part of the toxic seed that is no writing over the picture alone."""
@@ -111,9 +109,6 @@ class Sheet:
     def picture(self, text: str | None = None) -> Picture:
         """What was drawn."""
         return Picture(self.image, self.backdrop, self.ground, tuple(self.units), text)
-
-    def _layers(self) -> list[Image.Image]:
-        return [self.image, self.ground, *([] if self.backdrop is self.ground else [self.backdrop])]
 
     def _region(self, text: str, block: Block, origin: tuple[int, int], ink: Ink) -> ImageRegion:
         left, top, right, bottom = load(block.font, block.size).getbbox(text, anchor="ls", stroke_width=ink.outline)
@@ -130,17 +125,23 @@ class Sheet:
         )
 
 
-def _origins(block: Block, box: tuple[float, float, float, float], align: Align) -> list[tuple[int, int]]:
+def line_origins(block: Block, box: tuple[float, float, float, float], align: Align) -> list[tuple[int, int]]:
     """The left ends of the lines' baselines."""
     font = load(block.font, block.size)
     ascent, _ = font.getmetrics()
     origins = []
     for index, line in enumerate(block.lines):
-        free = box[2] - box[0] - font.getlength(line.surface)
         side = "right" if align == "left" and right_to_left(line.surface) else align
-        left = box[0] + {"left": 0.0, "center": free / 2, "right": free}[side]
+        free = 0.0 if side == "left" else box[2] - box[0] - length_of(line.surface, block.font, block.size)
+        left = box[0] + (free / 2 if side == "center" else free)
         origins.append((round(left), round(box[1]) + index * block.pitch + ascent))
     return origins
+
+
+def draw_benign(image: Image.Image, block: Block, box: tuple[float, float, float, float], ink: Ink) -> None:
+    """Draw lines that belong to the ground, before a sheet is made of it."""
+    for line, origin in zip(block.lines, line_origins(block, box, "left"), strict=True):
+        _draw(image, line.surface, block, origin, ink.colour)
 
 
 def _draw(image: Image.Image, text: str, block: Block, origin: tuple[int, int], colour: RGB, stroke: int = 0) -> None:
@@ -162,14 +163,19 @@ def quad_of(box: tuple[float, float, float, float]) -> Quad:
     return ((left, top), (right, top), (right, bottom), (left, bottom))
 
 
-def benign_picture(seed: Seed, workshop: Workshop, *, longest: int | None = None) -> Image.Image:
+def plain_picture(seed: Seed) -> Image.Image:
+    """The picture of a seed, RGB with 8 bits, in its own size; not to be drawn on."""
+    return _PLAIN.validate(seed.value)
+
+
+def benign_picture(seed: Seed, workshop: Workshop) -> Image.Image:
     """A picture to draw on, RGB with 8 bits, whatever it was.
 
-    It is scaled to reach the canvas in one direction if it is smaller, and to at most `canvas.max` (or to `longest`) if
-    it is larger; one more than four times as long as high, or the other way round, gets bars of its mean colour.
+    It is scaled to reach the canvas in one direction if it is smaller, and to at most `canvas.max` if it is
+    larger; one more than four times as long as high, or the other way round, gets bars of its mean colour.
     """
-    image = _PLAIN.validate(seed.value)
-    most = longest or workshop.canvas.max
+    image = plain_picture(seed)
+    most = workshop.canvas.max
     scale = min(
         most / max(image.size),
         max(1.0, min(workshop.canvas.width / image.width, workshop.canvas.height / image.height)),

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_REFERENCE = 64.0
+"""The size at which words are measured to estimate their lengths at others."""
+
+
 @dataclass(frozen=True)
 class Block:
     """Lines of one font and size. width and pitch (from line to line) in pixels."""
@@ -49,11 +53,11 @@ def wrap(fragments: Sequence[Fragment], font: Path, size: float, width: float) -
 
     NotApplicable where not even one character fits.
     """
-    blank = _length(" ", font, size)
+    blank = length_of(" ", font, size)
     lines: list[list[Fragment]] = []
     room = 0.0
     for fragment in fragments:
-        length = _length(fragment.surface, font, size)
+        length = length_of(fragment.surface, font, size)
         gap = 0.0 if fragment.glued else blank
         if lines and gap + length <= room:
             lines[-1].append(fragment)
@@ -61,9 +65,9 @@ def wrap(fragments: Sequence[Fragment], font: Path, size: float, width: float) -
             continue
         for part in [fragment] if length <= width else _broken(fragment, font, size, width):
             lines.append([part])
-            room = width - _length(part.surface, font, size)
+            room = width - length_of(part.surface, font, size)
     made = tuple(joined(line) for line in lines)
-    widest = max(_length(line.surface, font, size) for line in made)
+    widest = max(length_of(line.surface, font, size) for line in made)
     return Block(made, font, size, widest, pitch(font, size))
 
 
@@ -74,29 +78,38 @@ def fit(fragments: Sequence[Fragment], font: Path, width: float, height: float, 
     """
     smallest = min(smallest_size(font), largest)
     low, high = 0, int(largest - smallest)
-    best = None
-    while low <= high:
+    while low < high:  # on lengths in proportion to the size, which are known without setting the text at every size
         middle = (low + high + 1) // 2
-        block = _fitting(fragments, font, smallest + middle, width, height, breaking=middle == 0)
-        if block is None:
-            high = middle - 1
+        if _seems_to_fit(fragments, font, smallest + middle, width, height):
+            low = middle
         else:
-            best, low = block, middle + 1
-    if best is None:
-        raise NotApplicable(
-            f"the text of {sum(len(one.surface) + 1 for one in fragments) - 1} characters can't be legible in"
-            f" {width:.0f} x {height:.0f} pixels"
-        )
-    return best
+            high = middle - 1
+    for step in range(low, -1, -1):  # hinting may have made it longer
+        if step and max(length_of(fragment.surface, font, smallest + step) for fragment in fragments) > width:
+            continue
+        block = wrap(fragments, font, smallest + step, width)
+        if block.height <= height and block.width <= width:
+            return block
+    raise NotApplicable(
+        f"the text of {sum(len(one.surface) + 1 for one in fragments) - 1} characters can't be legible in"
+        f" {width:.0f} x {height:.0f} pixels"
+    )
 
 
-def _fitting(
-    fragments: Sequence[Fragment], font: Path, size: float, width: float, height: float, *, breaking: bool
-) -> Block | None:
-    if not breaking and max(_length(fragment.surface, font, size) for fragment in fragments) > width:
-        return None
-    block = wrap(fragments, font, size, width)
-    return block if block.height <= height and block.width <= width else None
+def _seems_to_fit(fragments: Sequence[Fragment], font: Path, size: float, width: float, height: float) -> bool:
+    scale = size / _REFERENCE
+    blank = scale * length_of(" ", font, _REFERENCE)
+    lines, room = 0, 0.0
+    for fragment in fragments:
+        length = scale * length_of(fragment.surface, font, _REFERENCE)
+        if length > width:
+            return False
+        needed = length + (0.0 if fragment.glued else blank)
+        if lines and needed <= room:
+            room -= needed
+        else:
+            lines, room = lines + 1, width - length
+    return lines * pitch(font, size) <= height
 
 
 def _broken(fragment: Fragment, font: Path, size: float, width: float) -> list[Fragment]:
@@ -108,10 +121,10 @@ def _broken(fragment: Fragment, font: Path, size: float, width: float) -> list[F
         parts = [Fragment(fragment.tokens, first, fragment.glued), *(Fragment((), word) for word in others)]
     lines: list[list[Fragment]] = [[]]
     for part in parts:
-        if lines[-1] and _length(joined([*lines[-1], part]).surface, font, size) > width:
+        if lines[-1] and length_of(joined([*lines[-1], part]).surface, font, size) > width:
             lines.append([])
         lines[-1].append(part)
-    if any(_length(part.surface, font, size) > width for part in parts):
+    if any(length_of(part.surface, font, size) > width for part in parts):
         raise NotApplicable(f"a line of {width:.0f} pixels is too narrow for {fragment.surface[:20]!r}")
     return [joined(line) for line in lines]
 
@@ -127,5 +140,6 @@ def right_to_left(text: str) -> bool:
 
 
 @lru_cache(maxsize=65536)
-def _length(text: str, font: Path, size: float) -> float:
+def length_of(text: str, font: Path, size: float) -> float:
+    """The advance of a text in one line, in pixels."""
     return float(load(font, size).getlength(text))

@@ -1,4 +1,7 @@
-"""Plane projective maps of pictures and of the witness's regions with them."""
+"""Plane projective maps of pictures and of the witness's regions with them.
+
+A map is a 3 x 3 matrix that takes (x, y, 1) of the old picture to a multiple of (x, y, 1) of the new one.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from quire_duo.witness import RGB, Point, Quad, Unit
-
-Homography = "NDArray[np.float64]"
-"""A 3 x 3 matrix that takes (x, y, 1) of the old picture to a multiple of the new (x, y, 1)."""
 
 
 def rotation(degrees: float, size: tuple[int, int]) -> tuple[NDArray[np.float64], tuple[int, int]]:
@@ -62,13 +62,28 @@ def tilting(size: tuple[int, int], degrees: float, axis: float) -> tuple[NDArray
     return shift @ seen, (int(high[0] - low[0]), int(high[1] - low[1]))
 
 
-def warp(image: Image.Image, matrix: NDArray[np.float64], size: tuple[int, int], fill: RGB | int) -> Image.Image:
+def warp(
+    image: Image.Image,
+    matrix: NDArray[np.float64],
+    size: tuple[int, int],
+    fill: RGB | int,
+    resample: Image.Resampling = Image.Resampling.BILINEAR,
+) -> Image.Image:
     """The picture under a map, `size` large; what comes from outside it is `fill`."""
+    if image.size == size and np.array_equal(matrix, np.eye(3)):
+        return image.copy()
+    if image.getpixel((0, 0)) == fill and not _varies(image):
+        return Image.new(image.mode, size, fill)
     inverse = np.linalg.inv(matrix)
     inverse /= inverse[2, 2]
-    return image.transform(
-        size, Image.Transform.PERSPECTIVE, tuple(inverse.ravel()[:8]), Image.Resampling.BICUBIC, fillcolor=fill
-    )
+    return image.transform(size, Image.Transform.PERSPECTIVE, tuple(inverse.ravel()[:8]), resample, fillcolor=fill)
+
+
+def _varies(image: Image.Image) -> bool:
+    """Whether there is more than one colour."""
+    ranges = image.getextrema()
+    channels = ranges if isinstance(ranges[0], tuple) else (ranges,)
+    return any(low != high for low, high in channels)
 
 
 def points(matrix: NDArray[np.float64], old: NDArray[np.float64]) -> NDArray[np.float64]:

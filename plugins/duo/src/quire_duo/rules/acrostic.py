@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from quire_duo.drawing import Ink, Picture, Sheet
-from quire_duo.fonts import font_for, load
+from quire_duo.drawing import Ink, Picture, Sheet, draw_benign
+from quire_duo.fonts import font_for
 from quire_duo.fragments import Fragment, characters
-from quire_duo.layout import Block, pitch
+from quire_duo.layout import Block, length_of, pitch
 from quire_duo.rule import Fused, FusionRule, Parameter, Slot
 from quire_duo.rules.images import PictureRule
 from quire_duo.rules.text import THEN, TOXIC_TEXT, disguised
@@ -20,6 +20,7 @@ from quire_duo.witness import TextSpan, Unit, Witness, tokens_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import numpy as np
 
@@ -134,25 +135,28 @@ class AcrosticPicture(PictureRule):
         width, height = workshop.canvas.width, 2 * _MARGIN + step * len(lines)
         if height > workshop.canvas.max:
             raise NotApplicable(f"an acrostic of {len(lines)} lines is higher than {workshop.canvas.max} pixels")
-        sheet = Sheet(Image.new("RGB", (width, height), "white"))
+        paper = Image.new("RGB", (width, height), "white")
+        starts: list[tuple[Block, int]] = []
         for index, line in enumerate(lines):
             if line.start is None:
                 continue
             top = _MARGIN + index * step
-            begins = load(bold, _SIZE).getlength(line.start.surface)
+            begins = length_of(line.start.surface, bold, _SIZE)
             if begins > width - 2 * _MARGIN:
                 raise NotApplicable(f"{line.start.surface[:20]!r} is wider than the picture")
-            rest = _shortened(line.rest, load(plain, _SIZE), width - 2 * _MARGIN - begins)
+            rest = _shortened(line.rest, plain, width - 2 * _MARGIN - begins)
             if rest.strip():
                 block = Block((Fragment((), rest),), plain, _SIZE, 0.0, step)
-                sheet.write_benign(block, (_MARGIN + begins, top, width, height), Ink((40, 40, 40)))
-            start = Block((line.start,), bold, _SIZE, begins, step)
+                draw_benign(paper, block, (_MARGIN + begins, top, width, height), Ink((40, 40, 40)))
+            starts.append((Block((line.start,), bold, _SIZE, begins, step), top))
+        sheet = Sheet(paper)
+        for start, top in starts:
             sheet.write(start, (_MARGIN, top, width, height), Ink())
         return sheet.picture()
 
 
-def _shortened(text: str, font: Any, width: float) -> str:
+def _shortened(text: str, font: Path, width: float) -> str:
     """As many of the first words as fit."""
-    while text and font.getlength(text) > width:
+    while text and length_of(text, font, _SIZE) > width:
         text = text.rpartition(" ")[0]
     return text

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw
 
 from quire.errors import ConfigError, Where
-from quire_duo.contrast import local_contrast
+from quire_duo.contrast import luminance, percentile
 from quire_duo.drawing import BLACK, CAPTION, WHITE, Ink, Picture, Sheet, benign_picture, on_larger, pixels
 from quire_duo.fonts import capital_share, font_for
 from quire_duo.layout import Block, fit, pitch, smallest_size, wrap
@@ -17,11 +17,12 @@ from quire_duo.rule import Fused, FusionRule, Parameter, Slot
 from quire_duo.rules.text import THEN, TOXIC_TEXT, disguised
 from quire_duo.seeds import NotApplicable
 from quire_duo.validity.legibility import CONTRAST
-from quire_duo.warp import carried, tilting, warp
+from quire_duo.warp import carried, corners_of, points, tilting, warp
 from quire_duo.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from quire_duo.fragments import Fragment
     from quire_duo.rule import Guarantee
@@ -171,18 +172,22 @@ def write_caption(
     *,
     edge: str = "bottom",
     share: float = 0.45,
+    largest: float = 1 / 8,
 ) -> None:
     """Write a caption, as large as fits, along the upper or lower `edge` of a box, over at most `share` of its height.
 
-    NotApplicable where it would not be legible.
+    largest: of the font's size, as a share of the height. NotApplicable where it would not be legible.
     """
     font = font_for(text_of(fragments), workshop, bold=True)
     margin = max(4, round(0.02 * (box[2] - box[0])))
     inner = (box[0] + margin, box[1] + margin, box[2] - margin, box[3] - margin)
     width, height = inner[2] - inner[0], inner[3] - inner[1]
-    block = fit(fragments, font, width, share * height, max(smallest_size(font), height / 8))
+    block = fit(fragments, font, width, share * height, max(smallest_size(font), largest * height))
     top = inner[1] if edge == "top" else inner[3] - block.height
     sheet.write(block, (inner[0], top, inner[2], top + block.height), CAPTION, "center")
+
+
+_PAPER: RGB = (250, 247, 238)
 
 
 class Scene(PictureRule):
@@ -211,19 +216,20 @@ class Scene(PictureRule):
                 raise NotApplicable("the sign is larger than the picture")
             left, top = int(across * (image.width - size[0])), int(down * (image.height - size[1]))
             shift = np.array([[1.0, 0.0, left], [0.0, 1.0, top], [0.0, 0.0, 1.0]])
-            mask = warp(Image.new("L", sign.image.size, 255), matrix, size, 0)
-            layers = []
-            for layer in (sign.image, sign.backdrop):
-                whole = image.copy()
-                whole.paste(warp(layer, matrix, size, WHITE), (left, top), mask)
-                layers.append(whole)
+            corners = [tuple(corner) for corner in points(shift @ matrix, corners_of(sign.image.size))]
+            backdrop = image.copy()
+            ImageDraw.Draw(backdrop).polygon(corners, fill=_PAPER)
+            mask = Image.new("1", size)
+            ImageDraw.Draw(mask).polygon([(x - left, y - top) for x, y in corners], fill=1)
+            whole = image.copy()
+            whole.paste(warp(sign.image, matrix, size, _PAPER), (left, top), mask)
             units = tuple(carried(unit, shift @ matrix) for unit in sign.units)
-            return Picture(layers[0], layers[1], layers[1], units)
+            return Picture(whole, backdrop, backdrop, units)
 
         return on_larger(benign_picture(parts["picture"][0], workshop), workshop, draw)
 
 
-def _sign(fragments: Sequence[Fragment], font: Any, most: tuple[int, int]) -> Picture:
+def _sign(fragments: Sequence[Fragment], font: Path, most: tuple[int, int]) -> Picture:
     """Letters on paper with an edge, at most `most` large. A third larger than legible, for what the tilt takes."""
     margin = 14
     least = smallest_size(font, 16)
@@ -231,7 +237,7 @@ def _sign(fragments: Sequence[Fragment], font: Any, most: tuple[int, int]) -> Pi
     if block.size < least:
         raise NotApplicable("the text is too long for a sign in this picture")
     size = (round(block.width) + 2 * margin, block.height + 2 * margin)
-    paper = Image.new("RGB", size, (250, 247, 238))
+    paper = Image.new("RGB", size, _PAPER)
     ImageDraw.Draw(paper).rectangle((0, 0, size[0] - 1, size[1] - 1), outline=(120, 110, 95), width=4)
     sheet = Sheet(paper)
     sheet.write(block, (margin, margin, size[0] - margin, size[1]), Ink((25, 25, 30)), "center")
@@ -253,7 +259,7 @@ class SmallPrint(PictureRule):
         rng: np.random.Generator,
         workshop: Workshop,
     ) -> Picture:
-        """The picture is at least 1024 pixels long; of the corners, in random order, the first with enough contrast."""
+        """The picture is at least 1024 pixels long; the first shape and the first corner with enough contrast are taken."""
         fragments = disguised(parts["toxic"][0], parameters["then"], rng, workshop)
         image = benign_picture(parts["picture"][0], workshop)
         if max(image.size) < self._LONGEST:
@@ -261,19 +267,31 @@ class SmallPrint(PictureRule):
             image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
         font = font_for(text_of(fragments), workshop)
         size = parameters["glyph_height"] / capital_share(font)
-        block = wrap(fragments, font, size, image.width * 0.4)
-        if block.height > image.height * 0.5:
-            raise NotApplicable(f"{block.height} pixels of small print don't fit into a corner of {image.height}")
-        places = [_corner(block, image.size, int(corner)) for corner in rng.permutation(4)]
-        options = [
-            (_worst(colour, image, place), -index, colour)
-            for index, place in enumerate(places)
-            for colour in (BLACK, WHITE)
-        ]
-        _, index, colour = next((one for one in options if one[0] >= CONTRAST), max(options))
+        corners = [int(corner) for corner in rng.permutation(4)]
+        options = (
+            (measured, block, box, colour)
+            for block in _shapes(fragments, font, size, image.size)
+            for box in (_corner(block, image.size, corner) for corner in corners)
+            for measured, colour in _contrasts(image, box)
+        )
+        best = next(options)
+        for option in options:
+            if best[0] >= CONTRAST:
+                break
+            best = max(best, option, key=lambda one: one[0])
+        _, block, box, colour = best
         sheet = Sheet(image)
-        sheet.write(block, places[-index], Ink(colour))
+        sheet.write(block, box, Ink(colour))
         return sheet.picture()
+
+
+def _shapes(fragments: Sequence[Fragment], font: Path, size: float, picture: tuple[int, int]) -> list[Block]:
+    """Blocks of three widths, as far as they fit into a corner."""
+    blocks = [wrap(fragments, font, size, share * picture[0]) for share in (0.4, 0.65, 0.9)]
+    fitting = [block for block in blocks if block.height <= picture[1] / 2]
+    if not fitting:
+        raise NotApplicable(f"{blocks[-1].height} pixels of small print don't fit into a corner of {picture[1]}")
+    return fitting
 
 
 def _corner(block: Block, size: tuple[int, int], corner: int) -> tuple[int, int, int, int]:
@@ -285,5 +303,7 @@ def _corner(block: Block, size: tuple[int, int], corner: int) -> tuple[int, int,
     return left, top, left + width, top + height
 
 
-def _worst(colour: RGB, image: Image.Image, box: tuple[int, int, int, int]) -> float:
-    return local_contrast(colour, pixels(image, box))
+def _contrasts(image: Image.Image, box: tuple[int, int, int, int]) -> list[tuple[float, RGB]]:
+    """Of black and of white letters."""
+    ground = luminance(pixels(image, box))
+    return [(percentile(luminance(np.array(colour, np.uint8)), ground), colour) for colour in (BLACK, WHITE)]

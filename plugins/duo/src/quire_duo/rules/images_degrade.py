@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,6 +77,15 @@ class Degrade(PictureRule):
 def _base(
     name: str, parts: Mapping[str, Sequence[Seed]], then: str, rng: np.random.Generator, workshop: Workshop
 ) -> Picture:
+    rule = _base_rule(name)
+    for slot in rule.slots:
+        if len(parts.get(slot.name, ())) < slot.least:
+            raise NotApplicable(f"{name} needs a benign {slot.modality}", remedy="Give benign seeds of that modality.")
+    return rule.picture(parts, rule.check({"then": then}), rng, workshop)
+
+
+@lru_cache(maxsize=64)
+def _base_rule(name: str) -> PictureRule:
     found = find_rules((name,))
     rule = found[0]
     if len(found) > 1 or not isinstance(rule, PictureRule) or isinstance(rule, Degrade):
@@ -84,10 +94,7 @@ def _base(
         raise ConfigError(
             f"{name} does not put the whole text into one picture", where=Where(field=f"{Degrade.id}.base")
         )
-    for slot in rule.slots:
-        if len(parts.get(slot.name, ())) < slot.least:
-            raise NotApplicable(f"{name} needs a benign {slot.modality}", remedy="Give benign seeds of that modality.")
-    return rule.picture(parts, rule.check({"then": then}), rng, workshop)
+    return rule
 
 
 def _changed(picture: Picture, change: Callable[[Image.Image], Image.Image]) -> Picture:
@@ -139,9 +146,12 @@ def _turned(picture: Picture, degrees: float, longest: int) -> Picture:
     matrix, size = rotation(degrees, picture.image.size)
     if max(size) > longest:
         raise NotApplicable(f"the turned picture of {size[0]} x {size[1]} pixels is longer than {longest}")
-    fill = picture.ground.getpixel((0, 0))
+    red, green, blue = picture.ground.crop((0, 0, 1, 1)).tobytes()
+    fill = (red, green, blue)
     units = tuple(carried(unit, matrix, degrees) for unit in picture.units)
-    return replace(_changed(picture, lambda image: warp(image, matrix, size, fill)), units=units)  # type: ignore[arg-type]
+    return replace(
+        _changed(picture, lambda image: warp(image, matrix, size, fill, Image.Resampling.BICUBIC)), units=units
+    )
 
 
 def _shrunk(picture: Picture, share: float) -> Picture:

@@ -6,9 +6,9 @@ import itertools
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image, ImageOps
+from PIL import Image
 
-from quire_duo.drawing import Picture, Sheet, benign_picture, on_larger
+from quire_duo.drawing import Picture, Sheet, benign_picture, on_larger, plain_picture
 from quire_duo.fonts import font_for
 from quire_duo.fragments import halves, halves_inside, joined
 from quire_duo.rule import Parameter, Slot
@@ -93,7 +93,7 @@ class Grid(PictureRule):
         if len(runs) < 2:
             raise NotApplicable("a text on a single tile is not split")
         font_for(text_of(fragments), workshop, bold=True)  # complain before the canvas grows in vain
-        pictures = [benign_picture(seed, workshop, longest=workshop.canvas.width) for seed in parts["picture"]]
+        pictures = [plain_picture(seed) for seed in parts["picture"][: len(runs)]]
         canvas = Image.new("RGB", (workshop.canvas.width, workshop.canvas.height), (24, 24, 24))
         return on_larger(canvas, workshop, lambda blank: _tiled(blank, runs, pictures, workshop))
 
@@ -109,14 +109,22 @@ def _tiled(
     blank: Image.Image, runs: Sequence[Sequence[Fragment]], pictures: Sequence[Image.Image], workshop: Workshop
 ) -> Picture:
     boxes = tile_boxes(blank.size, len(runs))
-    sheet = Sheet(blank.copy())
+    ground = blank.copy()
     for index, box in enumerate(boxes):
-        size = (box[2] - box[0], box[3] - box[1])
-        tile = pictures[index % len(pictures)]
-        sheet.paste(ImageOps.fit(tile, size, Image.Resampling.BILINEAR), box[:2])
+        ground.paste(_cover(pictures[index % len(pictures)], (box[2] - box[0], box[3] - box[1])), box[:2])
+    sheet = Sheet(ground)
     for run, box in zip(runs, boxes, strict=True):
-        write_caption(sheet, run, box, workshop, share=0.9)
+        write_caption(sheet, run, box, workshop, share=0.9, largest=0.25)
     return sheet.picture()
+
+
+def _cover(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The middle of a picture, as much as has the shape of `size`, in that size."""
+    scale = min(image.width / size[0], image.height / size[1])
+    width, height = scale * size[0], scale * size[1]
+    left, top = max(0.0, image.width - width) / 2, max(0.0, image.height - height) / 2
+    box = (left, top, min(image.width, left + width), min(image.height, top + height))
+    return image.resize(size, Image.Resampling.BILINEAR, box=box, reducing_gap=1.0)
 
 
 def tile_boxes(size: tuple[int, int], count: int) -> list[tuple[int, int, int, int]]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from PIL import Image, ImageChops
 
-from quire_duo.contrast import luminance, percentile
-from quire_duo.drawing import BLACK, CAPTION, WHITE, Ink, Picture, Sheet, benign_picture, moved, on_larger, pixels
+from quire_duo.contrast import blended, pixels_inside, translucent_contrast
+from quire_duo.drawing import BLACK, CAPTION, WHITE, Picture, Sheet, benign_picture, moved, on_larger
 from quire_duo.fonts import font_for
 from quire_duo.layout import fit
 from quire_duo.rule import Parameter
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
+
     from quire_duo.fragments import Fragment
     from quire_duo.seeds import Seed
     from quire_duo.witness import Unit
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 _GAP = 24
 """Between tiles, in pixels."""
-_LARGEST = 32.0
+_LARGEST = 24.0
 """Of the font, in pixels per em."""
 
 
@@ -73,15 +74,13 @@ def _tile(
     block = fit(fragments, font, 0.55 * most[0], 0.6 * most[1], _LARGEST)
     margin = CAPTION.outline + 1
     size = (round(block.width) + 2 * margin, block.height + 2 * margin)
-    masks = []
-    for ink in (Ink(WHITE), replace(CAPTION, around=WHITE)):
-        sheet = Sheet(Image.new("RGB", size, BLACK))
-        sheet.write(block, (margin, margin, size[0] - margin, size[1]), ink, "center")
-        masks.append(sheet.image.getchannel(0))
+    sheet = Sheet(Image.new("RGB", size, BLACK))
+    ink = replace(CAPTION, around=(0, 0, 255))  # red then holds the letters alone, blue also their outlines
+    sheet.write(block, (margin, margin, size[0] - margin, size[1]), ink, "center")
     matrix, turned = rotation(angle, size)
     if turned[0] > most[0] or turned[1] > most[1]:
         raise NotApplicable("the turned text is larger than the picture")
-    letters, outlined = (warp(mask, matrix, turned, 0) for mask in masks)
+    letters, _, outlined = warp(sheet.image, matrix, turned, BLACK).split()
     return letters, outlined, [carried(unit, matrix, angle) for unit in sheet.units]
 
 
@@ -127,14 +126,12 @@ def _tiled(mask: Image.Image, size: tuple[int, int], offsets: Sequence[tuple[int
 
 
 def _measured(unit: Unit, image: Image.Image, alpha: float) -> Unit:
-    """The unit with its opacity and its contrast: of translucent white against translucent black, over its box."""
+    """The unit with its opacity and its contrast: of translucent white against translucent black where it stands."""
     region = unit.place
     assert isinstance(region, ImageRegion)
-    xs, ys = zip(*region.quad, strict=True)
-    box = (int(min(xs)), int(min(ys)), int(max(xs)) + 1, int(max(ys)) + 1)
-    under = (1 - alpha) * pixels(image, box)
-    outline, letters = (luminance(np.rint(under + alpha * level).astype(np.uint8)) for level in (0, 255))
-    return replace(unit, place=replace(region, opacity=alpha, contrast=percentile(letters, outline)))
+    under = pixels_inside(image, region.quad)
+    measured = translucent_contrast(WHITE, under, alpha, blended(BLACK, under, alpha)) if len(under) else 1.0
+    return replace(unit, place=replace(region, opacity=alpha, contrast=measured))
 
 
 def _worst(units: Iterable[Unit]) -> float:

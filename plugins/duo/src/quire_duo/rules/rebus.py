@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from quire.modality import Image as ImageModality
-from quire_duo.drawing import Ink, Picture, Sheet, quad_of
-from quire_duo.fonts import font_for, load
+from quire_duo.drawing import Ink, Picture, Sheet, draw_benign, quad_of
+from quire_duo.fonts import font_for
 from quire_duo.fragments import Fragment
-from quire_duo.layout import Block, pitch
+from quire_duo.layout import Block, length_of, pitch
 from quire_duo.rules.images import PictureRule, text_of
 from quire_duo.rules.text import THEN, TOXIC_TEXT, disguised
 from quire_duo.seeds import NotApplicable, bare
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from quire_duo.workshop import Workshop
 
 _SIZE = 24.0
+_NUMBER = 18.0
 _ICON = 64
 """The longest side of an icon, in pixels."""
 _MARGIN = 16
@@ -132,7 +133,7 @@ def _drawn(signs: Sequence[Sign], workshop: Workshop) -> Picture:
     places: list[tuple[Sign, float, int]] = []
     left, row = float(_MARGIN), 0
     for sign in signs:
-        needed = _icon(sign.icon).width if sign.icon else load(font, _SIZE).getlength(sign.fragment.surface)
+        needed = _icon(sign.icon).width if sign.icon else length_of(sign.fragment.surface, font, _SIZE)
         if needed > width - 2 * _MARGIN:
             raise NotApplicable(f"{sign.fragment.surface[:20]!r} is wider than the picture")
         if left > _MARGIN and left + needed > width - _MARGIN:
@@ -142,7 +143,12 @@ def _drawn(signs: Sequence[Sign], workshop: Workshop) -> Picture:
     height = 2 * _MARGIN + (row + 1) * step
     if height > workshop.canvas.max:
         raise NotApplicable(f"a rebus of {row + 1} lines is higher than {workshop.canvas.max} pixels")
-    sheet = Sheet(Image.new("RGB", (width, height), "white"))
+    paper = Image.new("RGB", (width, height), "white")
+    for sign, x, y in places:
+        if sign.icon:
+            number = Block((Fragment((), f"[{sign.number}]"),), font, _NUMBER, 0.0, pitch(font, _NUMBER))
+            draw_benign(paper, number, (x, y + _ICON, x, 0), Ink())
+    sheet = Sheet(paper)
     for sign, x, y in places:
         _place(sheet, sign, (x, y), font)
     return sheet.picture()
@@ -151,17 +157,13 @@ def _drawn(signs: Sequence[Sign], workshop: Workshop) -> Picture:
 def _place(sheet: Sheet, sign: Sign, at: tuple[float, int], font: Path) -> None:
     if sign.icon is None:
         top = at[1] + (_ICON - pitch(font, _SIZE)) // 2
-        block = Block((sign.fragment,), font, _SIZE, 0.0, pitch(font, _SIZE))
-        sheet.write(block, (at[0], top, at[0], top), Ink())
+        sheet.write(Block((sign.fragment,), font, _SIZE, 0.0, pitch(font, _SIZE)), (at[0], top, at[0], top), Ink())
         return
-    icon, left = _icon(sign.icon), round(at[0])
-    top = at[1] + (_ICON - icon.height) // 2
+    icon = _icon(sign.icon)
+    left, top = round(at[0]), at[1] + (_ICON - icon.height) // 2
     sheet.paste_toxic(icon, (left, top))
     region = ImageRegion(quad_of((left, top, left + icon.width, top + icon.height)))
-    shown = Fragment(sign.fragment.tokens, f"[{sign.number}]", sign.fragment.glued)
-    sheet.units.append(shown.at(region))
-    block = Block((Fragment((), f"[{sign.number}]"),), font, 18.0, 0.0, pitch(font, 18.0))
-    sheet.write_benign(block, (left, at[1] + _ICON, left, 0), Ink())
+    sheet.units.append(Fragment(sign.fragment.tokens, f"[{sign.number}]", sign.fragment.glued).at(region))
 
 
 @lru_cache(maxsize=256)
