@@ -5,23 +5,25 @@ from __future__ import annotations
 import json
 import os
 from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from quire.errors import DataError, Where
+from quire.errors import DataError, RunError, Where
 from quire.evaluator import Judge
 from quire.modality import Label, Text
 from quire.report import Report, Table
-from quire.storage import atomic_file
+from quire.storage import atomic_file, lock, read_json, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from quire.dataset import Dataset
     from quire.modality import Sample
     from quire.model import Classifier
     from quire.runtime import Runtime
+    from quire.storage import JSON
     from quire.task import Task
 
 MOST_SHOWN = 100  # findings on the page of a report; all of them stand in its folder
@@ -105,12 +107,21 @@ class FindingStore:
 
 @dataclass
 class TestReport(Report):
-    """A tester's report; `write` also keeps the findings as a data set of `task` in the folder findings/."""
+    """A tester's report; `write` also keeps the findings as a data set of `task` in the folder findings/.
+
+    failures: how many inputs the target failed on, where `findings` are not all of them.
+    """
 
     __test__: ClassVar[bool] = False  # or pytest takes it for a test case
 
     findings: list[Finding] = field(default_factory=list)
     task: Task | None = None
+    failures: int | None = None
+
+    @property
+    def n_failures(self) -> int:
+        """How many inputs the target failed on: whether the test, as a whole, found anything."""
+        return len(self.findings) if self.failures is None else self.failures
 
     def shown_tables(self) -> list[Table]:
         """The tables, and the findings without their inputs, worst first."""
@@ -140,9 +151,14 @@ class TestReport(Report):
 
 
 class Tester(Judge, ABC):
-    """Finds inputs that a classifier gets wrong, starting from seeds whose labels are known."""
+    """Finds inputs that a classifier gets wrong, starting from seeds whose labels are known.
+
+    `seeds` names the data set class that reads them, for a tester whose seeds are of a kind of their own; None for one
+    that starts from any data of the target's task.
+    """
 
     __test__: ClassVar[bool] = False  # or pytest takes it for a test case
+    seeds: ClassVar[str | None] = None
 
     @abstractmethod
     def test(
@@ -155,6 +171,38 @@ class Tester(Judge, ABC):
     ) -> TestReport:
         """Search from `seeds`; the same options and seeds find the same.
 
-        With `folder`, every finding is kept in a FindingStore at folder/findings as soon as it is found.
+        With `folder`, every finding is kept in a FindingStore at folder/findings as soon as it is found. A search that
+        was ended goes on when it is called again with its folder: what it left there is kept, what it would do twice
+        may be left out, and the end is that of a search that nothing interrupted.
         Raises TaskMismatch before any work if target and seeds don't fit together.
         """
+
+
+@contextmanager
+def testing_in(folder: Path, identity: Mapping[str, JSON], *, resume: bool) -> Iterator[None]:
+    """Hold `folder` for the test that `identity` (tester, options, target, seeds) describes; test.json keeps it there.
+
+    Raises RunError where the folder holds anything and `resume` is not asked for, where it holds another test, and
+    where another process works in it.
+    """
+    record = folder / "test.json"
+    if folder.exists() and any(folder.iterdir()):
+        if not resume:
+            raise RunError(
+                "there is something here already",
+                where=Where(file=folder),
+                remedy="Name another folder with --out, or continue with --resume.",
+            )
+        before = read_json(record) if record.is_file() else None
+        if not isinstance(before, dict):
+            raise RunError("no test was begun here", where=Where(file=folder), remedy="Leave out --resume.")
+        other = [name for name in {**before, **identity} if before.get(name) != identity.get(name)]
+        if other:
+            raise RunError(
+                f"the test that was begun here has another {' and '.join(other)}",
+                where=Where(file=record),
+                remedy="Call it as it was called before, or name another folder with --out.",
+            )
+    with lock(folder / "test.lock", purpose=f"the test in {folder.name}"):
+        write_json(record, dict(identity))
+        yield

@@ -12,7 +12,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from quire.cli import check, demo, doctor, evaluate, export, listing, new, predict, runs, sample, show, study, train
+from quire.cli import (
+    check,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    listing,
+    new,
+    predict,
+    runs,
+    sample,
+    show,
+    study,
+    test,
+    train,
+)
 from quire.errors import ConfigError, PluginError, QuireError, nearest
 
 if TYPE_CHECKING:
@@ -25,6 +40,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "train": train.command,
     "evaluate": evaluate.command,
     "predict": predict.command,
+    "test": test.command,
     "runs": runs.command,
     "study": study.command,
     "check": check.command,

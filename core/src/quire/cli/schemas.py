@@ -86,6 +86,16 @@ SCHEMAS: dict[str, Schema] = {
     "train": _ONE_RUN,
     "evaluate": {**_mapping({**REPORT_SCHEMA, "$id": "urn:quire:report"}), "minProperties": 1},
     "predict": _record({"predictions": _list(_PREDICTION), "left_out": _list(_TEXT)}),
+    "test": _record(
+        {
+            "tester": _TEXT,
+            "target": _TEXT,
+            "folder": _PATH,
+            "page": _PATH,
+            "failures": _COUNT,
+            "report": {**REPORT_SCHEMA, "$id": "urn:quire:report"},
+        }
+    ),
     "runs": _list(_record({"path": _PATH, **_RUN})),
     "check": _list(
         _record(
