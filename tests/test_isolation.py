@@ -45,6 +45,7 @@ ORDER = (
     "classification",
     "tester",
     "target",
+    "ocr",
     "study",
     "index",
     "conformance",

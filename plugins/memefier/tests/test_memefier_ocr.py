@@ -1,4 +1,4 @@
-"""Text read from images: what tesseract reads, when a reader is asked, and that decisions tell."""
+"""Text read from images: when a reader is asked, what is kept, and that decisions tell."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from PIL import Image, ImageDraw, ImageFont
 from pydantic import ValidationError
 
 from quire.dataset import InMemory
-from quire.errors import ConfigError, MissingExtra
+from quire.errors import ConfigError
 from quire_memefier.data.confounders import confounder_memes
 from quire_memefier.explain import attribute, explain_memes
 from quire_memefier.model import MemeFierClassifier
-from quire_memefier.ocr import read_text
 from quire_memefier.task import MEME_CLASSIFICATION
 
 if TYPE_CHECKING:
@@ -109,18 +108,6 @@ def test_decisions_and_explanations_tell_what_was_read(make: Make) -> None:
 def test_baselines_refuse_the_option(make: Make) -> None:
     with pytest.raises((ConfigError, ValidationError), match="leave out ocr"):
         make(architecture="text", ocr="tesseract")
-
-
-def test_without_the_program_its_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(MissingExtra, match="tesseract-ocr"):
-        read_text(written("hello"))
-
-
-@needs_tesseract
-def test_tesseract_reads_lines_in_single_blanks() -> None:
-    assert read_text(written("love the way", "you smell today")) == "love the way you smell today"
-    assert read_text(Image.new("RGB", (100, 100), "white")) == ""
 
 
 @needs_tesseract

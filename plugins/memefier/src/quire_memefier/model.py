@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from quire.dataset import require_known_labels
 from quire.errors import ConfigError, DataError, RunError, Where
 from quire.model import Classifier, Demo, Explainer, Explanation, Exporter, Limits
+from quire.ocr import read_text
 from quire.training import ByCount, Every, NeuralModel, Optimization, Phase, Selection
 from quire.training.export import export_network
 from quire_memefier.attributes import FIELDS, check_face, encode_faces
@@ -37,7 +38,7 @@ from quire_memefier.features import ClipFeatureExtractor, FeatureLoader, drop_mo
 from quire_memefier.heads import Head, check_heads, split_logits, split_targets
 from quire_memefier.losses import caption_loss
 from quire_memefier.network import CaptionDecoder, MemeFier, Shape
-from quire_memefier.ocr import RememberingReader, read_text
+from quire_memefier.ocr import RememberingReader
 from quire_memefier.supervision import class_weights, encode_targets, label_counts
 from quire_memefier.task import MEME_CLASSIFICATION
 from quire_memefier.text import Vocabulary, caption_length, is_mostly_non_latin
