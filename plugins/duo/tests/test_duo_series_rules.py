@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ RULES = [
     for _, rule in inspect.getmembers(rules, inspect.isclass)
     if issubclass(rule, rules.SeriesRule) and rule is not rules.SeriesRule
 ]
+DATA = os.environ.get("QUIRE_DATA")
 WITH_HOST = [rule for rule in RULES if len(rule.slots) > 1]
 STRENGTHS = [
     (rule, {parameter.name: parameter.grid[min(level, len(parameter.grid) - 1)] for parameter in rule.parameters})
@@ -275,3 +278,40 @@ def test_pieces_are_cut_from_the_stretched_seed():
     line = np.arange(5.0)[None]
     place = SeriesInterval(0, 3, (0,), 1.0, 0.0, 0.0, stretched=9, source=(2, 5))
     assert np.allclose(piece_of(line, place), [[1.0, 1.5, 2.0]])
+
+
+@pytest.mark.skipif(not DATA, reason="QUIRE_DATA does not name the folder with tsc/ucr_tsv")
+@pytest.mark.parametrize("name", ["GunPoint", "TwoLeadECG"])
+def test_real_series_are_missed_more_often_the_stronger_the_rule(name):
+    """One nearest neighbour on a public data set: class 1 must not be missed, class 2 hosts it."""
+    train, test = (
+        np.loadtxt(Path(DATA) / "tsc" / "ucr_tsv" / name / f"{name}_{part}.tsv") for part in ("TRAIN", "TEST")
+    )
+
+    def flagged(series):
+        distances = np.square(train[:, 1:] - series).sum(axis=1)
+        return train[distances.argmin(), 0] == 1
+
+    toxic = [row[1:] for row in test if row[0] == 1 and flagged(row[1:])][:40]
+    hosts = [row[1:] for row in test if row[0] == 2]
+
+    def error_rate(rule, parameters):
+        errors = 0
+        for number, series in enumerate(toxic):
+            seed = seed_of(series[None])
+            fused = fuse(rule, seed, seed_of(hosts[number % len(hosts)][None]), parameters, number)
+            assert fused.content["series"].shape == (1, train.shape[1] - 1)
+            check = validity.check(case_of(rule, seed, fused))
+            errors += check.passed and not flagged(fused.content["series"][0])
+        return errors / len(toxic)
+
+    assert len(toxic) == 40
+    rates = {
+        rule.id: [error_rate(rule, {rule.parameters[0].name: value}) for value in rule.parameters[0].grid]
+        for rule in RULES
+    }
+    print(name, rates)
+    assert rates["S.noise"][0] <= 0.1
+    for weaker in ("S.noise", "S.splice", "S.warp"):
+        assert rates[weaker][0] <= rates[weaker][2]
+    assert max(rates["S.embed"]) > 0.2  # a pattern in a foreign place is what whole-series distances can't see

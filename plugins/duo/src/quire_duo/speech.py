@@ -46,7 +46,7 @@ class SpeechSynthesizer(Protocol):
 class EspeakSynthesizer:
     """espeak-ng in a process of its own: 22,050 Hz, byte-identical between runs.
 
-    cache: a folder in which what was spoken is kept; None keeps it nowhere.
+    cache: a folder in which what was spoken is kept; None keeps nothing but single letters, in memory.
     """
 
     cache: Path | None = None
@@ -60,6 +60,8 @@ class EspeakSynthesizer:
         spoken = speakable(text)
         if not any(character.isalnum() for character in spoken):
             raise NotApplicable(f"nothing of a text of {len(text)} characters can be spoken")
+        if len(spoken) == 1:
+            return _letter(spoken, voice, rate, pitch)
         if self.cache is None:
             return _run(spoken, voice, rate, pitch)
         store = _store(self.cache, _version())
@@ -105,6 +107,14 @@ def _run(text: str, voice: str, rate: int, pitch: int) -> Waveform:
         sound = Audio(channels=1).read(written) if written.is_file() else None
     if sound is None or not np.any(sound.samples):
         raise NotApplicable(f"the voice {voice} says nothing of a text of {len(text)} characters")
+    return sound
+
+
+@functools.lru_cache(maxsize=1024)
+def _letter(letter: str, voice: str, rate: int, pitch: int) -> Waveform:
+    """Letters are kept in memory: there are few, and spelling takes many."""
+    sound = _run(letter, voice, rate, pitch)
+    sound.samples.flags.writeable = False
     return sound
 
 

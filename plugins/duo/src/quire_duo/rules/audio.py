@@ -158,10 +158,14 @@ class Embed(SpokenRule):
         """Whole benign utterances, of the toxic one's level, until they last `ratio` times as long as it or longer."""
         (seed,) = parts["toxic"]
         said = heard(seed, workshop)
-        benign = [self._matched(heard(other, workshop), said) for other in parts["around"]]
-        wanted, chosen = parameters["ratio"] * said.seconds, [benign[0]]
-        while sum(part.seconds for part in chosen) < wanted:
-            chosen.append(benign[len(chosen) % len(benign)])
+        benign: dict[int, Waveform] = {}
+        chosen: list[Waveform] = []
+        wanted = parameters["ratio"] * said.seconds
+        while not chosen or sum(part.seconds for part in chosen) < wanted:
+            turn = len(chosen) % len(parts["around"])
+            if turn not in benign:
+                benign[turn] = self._matched(heard(parts["around"][turn], workshop), said)
+            chosen.append(benign[turn])
         position = int(rng.integers(len(chosen) + 1))
         utterances = [*chosen[:position], said, *chosen[position:]]
         whole, places = sound.joined(utterances, [parameters["gap"]] * (len(utterances) - 1))

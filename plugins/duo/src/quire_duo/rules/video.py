@@ -245,9 +245,8 @@ class Pip(FilmRule):
         left, top = int(rng.integers(width - size[0] + 1)), int(rng.integers(height - size[1] + 1))
         box = (left, top, left + size[0], top + size[1])
         shown = len(frames) if len(inset) == 1 else len(inset)
-        for index in range(shown):
-            frame = inset[min(index, len(inset) - 1)]
-            frames[index, top : box[3], left : box[2]] = resized(frame, size)
+        small = np.stack([resized(frame, size) for frame in inset])
+        frames[:shown, top : box[3], left : box[2]] = small
         place = VideoInterval(0.0, shown / film.fps, picture_region(box))
         return Fused({"video": Frames(frames, film.fps)}, Witness((Unit(place),)))
 
