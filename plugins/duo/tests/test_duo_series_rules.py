@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quire.modality import Series
@@ -254,12 +254,14 @@ def test_a_case_without_series_has_no_such_check():
     assert validity.check(made) is None
 
 
+@settings(deadline=None)
 @given(st.integers(2, 40), st.integers(2, 60))
 def test_stretching_keeps_both_ends_and_lines(length, target):
     line = np.linspace(-3, 5, length)[None]
     assert np.allclose(stretched(line, target), np.linspace(-3, 5, target))
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-100, 100) | st.just(float("nan")), min_size=1, max_size=30))
 def test_filling_keeps_what_is_there(values):
     series = np.array(values)
