@@ -67,8 +67,9 @@ def drawn_contrast(image: Image.Image, backdrop: Image.Image, ground: Image.Imag
     """The same, where the letters' colour is not known but measured, as after a blur.
 
     image: the picture; backdrop: the same without the letters; ground: the same without their outlines either, which is
-    `backdrop` where they have none. Letters are where image and backdrop differ by at least 85 % of the most
-    that they differ, which are the cores of strokes; their luminance is the median there. Where there are outlines, these alone are what letters lie on.
+    `backdrop` where they have none. Letters are where image and backdrop differ by at least 85 % of the most that they
+    differ, which are the cores of strokes; their luminance is the median there. Where there are outlines, these alone
+    are what letters lie on.
     Gives 1 where no letter can be seen.
     """
     box, inside = _inside(quad, image.size)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from quire_duo.fragments import Fragment
     from quire_duo.rule import Guarantee
     from quire_duo.seeds import Seed
@@ -188,6 +190,8 @@ def write_caption(
 
 
 _PAPER: RGB = (250, 247, 238)
+_EDGE = 6
+"""Of the sign, with a little paper, in pixels."""
 
 
 class Scene(PictureRule):
@@ -216,17 +220,23 @@ class Scene(PictureRule):
                 raise NotApplicable("the sign is larger than the picture")
             left, top = int(across * (image.width - size[0])), int(down * (image.height - size[1]))
             shift = np.array([[1.0, 0.0, left], [0.0, 1.0, top], [0.0, 0.0, 1.0]])
-            corners = [tuple(corner) for corner in points(shift @ matrix, corners_of(sign.image.size))]
-            backdrop = image.copy()
-            ImageDraw.Draw(backdrop).polygon(corners, fill=_PAPER)
+            outer, inner = (_quad(shift @ matrix, sign.image.size, inset) for inset in (0, _EDGE))
             mask = Image.new("1", size)
-            ImageDraw.Draw(mask).polygon([(x - left, y - top) for x, y in corners], fill=1)
+            ImageDraw.Draw(mask).polygon([(x - left, y - top) for x, y in outer], fill=1)
             whole = image.copy()
             whole.paste(warp(sign.image, matrix, size, _PAPER), (left, top), mask)
+            backdrop = whole.copy()
+            ImageDraw.Draw(backdrop).polygon(inner, fill=_PAPER)
             units = tuple(carried(unit, shift @ matrix) for unit in sign.units)
             return Picture(whole, backdrop, backdrop, units)
 
         return on_larger(benign_picture(parts["picture"][0], workshop), workshop, draw)
+
+
+def _quad(matrix: NDArray[np.float64], size: tuple[int, int], inset: float) -> list[tuple[float, float]]:
+    """The corners of a sheet under a map, or of a sheet that is smaller by `inset` on each side."""
+    toward = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * inset
+    return [(float(x), float(y)) for x, y in points(matrix, corners_of(size) + toward)]
 
 
 def _sign(fragments: Sequence[Fragment], font: Path, most: tuple[int, int]) -> Picture:
@@ -238,7 +248,7 @@ def _sign(fragments: Sequence[Fragment], font: Path, most: tuple[int, int]) -> P
         raise NotApplicable("the text is too long for a sign in this picture")
     size = (round(block.width) + 2 * margin, block.height + 2 * margin)
     paper = Image.new("RGB", size, _PAPER)
-    ImageDraw.Draw(paper).rectangle((0, 0, size[0] - 1, size[1] - 1), outline=(120, 110, 95), width=4)
+    ImageDraw.Draw(paper).rectangle((0, 0, size[0] - 1, size[1] - 1), outline=(120, 110, 95), width=_EDGE - 2)
     sheet = Sheet(paper)
     sheet.write(block, (margin, margin, size[0] - margin, size[1]), Ink((25, 25, 30)), "center")
     return sheet.picture()
