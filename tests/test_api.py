@@ -1,7 +1,7 @@
 """quire's public surface is what the snapshot beside this file says, and a plugin says for which core it is built.
 
-The surface is `quire.__all__` and what the manual's pages for authors and the template of `quire new` import from quire's
-modules: names, signatures, members, fields.
+The surface is `quire.__all__`, what the template of `quire new` imports from quire, and what the manual's pages for
+authors import and name: signatures, members, fields.
 `python tests/test_api.py` writes the snapshot anew.
 """
 
@@ -27,6 +27,10 @@ ROOT = Path(__file__).parents[1]
 SNAPSHOT = Path(__file__).with_name("api_snapshot.json")
 PAGES = ("interfaces.md", "writing-a-plugin.md")
 TEMPLATE = ROOT / "core/src/quire/template"
+MODULES = (
+    "dataset", "errors", "evaluator", "hooks", "modality", "model", "report", "run", "runtime", "table", "task", "tester",
+    "training",
+)  # fmt: skip
 COMMAND = "python tests/test_api.py"
 
 Surface = dict[str, dict[str, str]]
@@ -39,14 +43,25 @@ def core_api() -> str:
 
 
 def documented() -> set[str]:
-    """ "quire.module.name" for what the pages for authors and the template of `quire new` import from quire."""
-    texts = [(ROOT / "docs" / page).read_text() for page in PAGES]
-    texts += [path.read_text() for path in sorted(TEMPLATE.rglob("*.py.jinja"))]
+    """ "quire.module.name" for what the pages for authors and the template of `quire new` import from quire, and for what
+    these pages name in the text."""
+    pages = "\n".join((ROOT / "docs" / page).read_text() for page in PAGES)
+    code = "\n".join([pages, *(path.read_text() for path in sorted(TEMPLATE.rglob("*.py.jinja")))])
     found = set()
-    for module, names in re.findall(r"^\s*from (quire[\w.]*) import (\([^)]*\)|.*)$", "\n".join(texts), flags=re.M):
+    for module, names in re.findall(r"^\s*from (quire[\w.]*) import (\([^)]*\)|.*)$", code, flags=re.M):
         if module.partition(".")[0] == "quire":
             found |= {f"{module}.{name}" for name in re.findall(r"\w+", names)}
+    named = set(re.findall(r"`(\w+)", pages))
+    for module in MODULES:
+        loaded = vars(importlib.import_module(f"quire.{module}"))
+        found |= {f"quire.{module}.{name}" for name in named & loaded.keys() if is_own(loaded[name], module)}
     return found
+
+
+def is_own(value: Any, module: str) -> bool:
+    """Whether it is a class or a function that the module makes or offers, or a task."""
+    home = f"quire.{module}"
+    return isinstance(value, quire.Task) or getattr(value, "__module__", "").startswith((home, f"{home}."))
 
 
 def surface() -> Surface:

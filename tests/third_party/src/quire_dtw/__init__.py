@@ -1,0 +1,1 @@
+"""Nearest neighbours of time series under dynamic time warping."""
