@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
@@ -11,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,15 +29,18 @@ from quire.study import Cell, Method, Outcome, Published, Results, Row, Source
 from quire.study.cells import expand, selection
 from quire.study.driver import Observer, drive
 from quire.study.estimate import Estimator, estimate
-from quire.study.execute import run_cell
+from quire.study.execute import run_cell, run_cells
 from quire.study.file import read_study
 from quire.study.local import LocalEngine
 from quire.study.plan import make_plan, report_plan, run_plan
 from quire.study.results import TIMES
 from quire.study.store import FILE, Store
+from quire.study.together import MOST, bundles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from quire.study.together import Bundle
 
 A, B = Method("a", "toy"), Method("b", "toy", {"hidden": 4})
 SMALL, LARGE = Source("small", Path("small"), size=10.0), Source("large", Path("large"), size=1000.0)
@@ -140,17 +145,23 @@ def test_processor_time_counts_on_a_cpu_and_wall_time_on_a_gpu() -> None:
 
 def test_longest_cells_come_first() -> None:
     cells = expand([A, B], [SMALL, LARGE], [0])
-    by_size = Estimator([], cells, {}).longest_first(cells)
+    by_size = [each for (each,) in Estimator([], cells, {}).longest_first(one_by_one(cells))]
     assert [each.source.name for each in by_size] == ["large", "large", "small", "small"]
     slow_b = Estimator([row("a", "small", 1, cpu_seconds=1.0), row("b", "small", 1, cpu_seconds=500.0)], cells, {})
-    assert [each.key[:2] for each in slow_b.longest_first(cells)] == [
+    assert [each.key[:2] for (each,) in slow_b.longest_first(one_by_one(cells))] == [
         ("b", "large"),  # 50,000 s
         ("b", "small"),  # 500 s
         ("a", "large"),  # 100 s
         ("a", "small"),
     ]
+    bundled = [tuple(expand([A], [SMALL], range(200))), (cell(A, LARGE),), (cell(B, SMALL),)]  # 200, 100, 500 s
+    assert [each[0].key[:2] for each in slow_b.longest_first(bundled)] == [
+        ("b", "small"),
+        ("a", "small"),
+        ("a", "large"),
+    ]
     published = {("a", "small"): Published(None, seconds=50.0), ("b", "large"): Published(None, seconds=20.0)}
-    order = [each.key[:2] for each in Estimator([], cells, published).longest_first(cells)]
+    order = [each.key[:2] for (each,) in Estimator([], cells, published).longest_first(one_by_one(cells))]
     assert order.index(("a", "small")) < order.index(("b", "large"))
 
 
@@ -181,15 +192,21 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 # ----------------------------------------------------------------------------------------------------- the driver
 
 
-class Immediate:
-    """An engine that finishes its oldest cell whenever it is asked."""
+def one_by_one(cells: Sequence[Cell]) -> list[Bundle]:
+    return [(each,) for each in cells]
 
-    def __init__(self, slots: int = 2) -> None:
+
+class Immediate:
+    """An engine that finishes its oldest bundle whenever it is asked; `refuses` bundles of several cells."""
+
+    def __init__(self, slots: int = 2, *, refuses: bool = False) -> None:
         self.slots = slots
+        self.refuses = refuses
         self.begun: list[tuple[str, str, int]] = []
+        self.sizes: list[int] = []
         self.most = 0
         self.closed = False
-        self._running: list[Cell] = []
+        self._running: list[Bundle] = []
 
     def __enter__(self) -> Self:
         return self
@@ -197,14 +214,18 @@ class Immediate:
     def __exit__(self, *error: object) -> None:
         self.closed = True
 
-    def submit(self, cell: Cell) -> None:
-        self.begun.append(cell.key)
-        self._running.append(cell)
+    def submit(self, bundle: Bundle) -> None:
+        self.begun += [each.key for each in bundle]
+        self.sizes.append(len(bundle))
+        self._running.append(bundle)
         self.most = max(self.most, len(self._running))
 
-    def wait(self, timeout: float | None) -> list[tuple[Cell, Outcome]]:
+    def wait(self, timeout: float | None) -> list[tuple[Bundle, Sequence[Outcome]]]:
         done = self._running.pop(0)
-        return [(done, Outcome("done", metrics={"accuracy": 1.0}, cpu_seconds=3.0, fit_seconds=3.0, device="cpu"))]
+        if self.refuses and len(done) > 1:
+            return [(done, [])]
+        outcome = Outcome("done", metrics={"accuracy": 1.0}, cpu_seconds=3.0, fit_seconds=3.0, device="cpu")
+        return [(done, [outcome] * len(done))]
 
 
 def test_the_driver_keeps_the_engine_full_and_every_outcome(tmp_path: Path) -> None:
@@ -213,7 +234,7 @@ def test_the_driver_keeps_the_engine_full_and_every_outcome(tmp_path: Path) -> N
     with Store.writing(tmp_path, purpose="the study") as store:
         store.register([A, B])
         ending = drive(
-            cells, engine=engine, store=store, estimator=Estimator([], cells, {}), observer=Observer(), budget=None
+            one_by_one(cells), engine=engine, store=store, estimator=Estimator([], cells, {}), observer=Observer()
         )
         assert {(r.model, r.dataset, r.seed) for r in store.rows()} == {each.key for each in cells}
     assert ending == "finished"
@@ -228,10 +249,47 @@ def test_a_budget_begins_only_what_fits(tmp_path: Path) -> None:
     engine = Immediate(slots=1)
     with Store.writing(tmp_path, purpose="the study") as store:
         store.register([A])
-        ending = drive(cells, engine=engine, store=store, estimator=estimator, observer=Observer(), budget=60)
+        ending = drive(
+            one_by_one(cells), engine=engine, store=store, estimator=estimator, observer=Observer(), budget=60
+        )
     assert ending == "budget"
     assert [key[1] for key in engine.begun] == ["small", "small"]
     assert engine.closed
+
+
+def test_a_bundle_that_fails_is_run_cell_by_cell(tmp_path: Path) -> None:
+    cells = expand([A], [SMALL, LARGE], range(3))
+    engine = Immediate(refuses=True)
+    work: list[Bundle] = [tuple(cells[:3]), tuple(cells[3:])]
+    with Store.writing(tmp_path, purpose="the study") as store:
+        store.register([A])
+        drive(work, engine=engine, store=store, estimator=Estimator([], cells, {}), observer=Observer())
+        assert {(r.model, r.dataset, r.seed) for r in store.rows()} == {each.key for each in cells}
+    assert engine.sizes == [3, 3, 1, 1, 1, 1, 1, 1]
+
+
+def test_a_budget_begins_as_much_of_a_bundle_as_fits(tmp_path: Path) -> None:
+    cells = expand([A], [SMALL], range(5))
+    estimator = Estimator([row("a", "small", 9, cpu_seconds=25.0)], cells, {})
+    engine = Immediate(slots=1)
+    with Store.writing(tmp_path, purpose="the study") as store:
+        store.register([A])
+        work = [tuple(cells)]
+        assert (
+            drive(work, engine=engine, store=store, estimator=estimator, observer=Observer(), budget=60) == "finished"
+        )
+    assert engine.sizes[0] == 2
+
+
+def test_the_rows_of_a_bundle_are_written_together_or_not_at_all(tmp_path: Path) -> None:
+    good = Outcome("done", metrics={"accuracy": 1.0})
+    with Store.writing(tmp_path, purpose="the study") as store:
+        store.register([A])
+        with pytest.raises(sqlite3.IntegrityError):
+            store.add_all([cell(), cell(seed=1)], [good, replace(good, status="odd")])  # type: ignore[arg-type]
+        assert store.rows() == []
+        store.add_all([cell(), cell(seed=1)], [good, good])
+        assert [each.seed for each in store.rows()] == [0, 1]
 
 
 # ------------------------------------------------------------------------------------------------------ the store
@@ -525,7 +583,8 @@ def outcomes_of(engine: LocalEngine, count: int) -> dict[tuple[str, str, int], O
     found: dict[tuple[str, str, int], Outcome] = {}
     end = time.monotonic() + 120
     while len(found) < count and time.monotonic() < end:
-        found.update((each.key, outcome) for each, outcome in engine.wait(5))
+        for bundle, outcomes in engine.wait(5):
+            found.update((each.key, outcome) for each, outcome in zip(bundle, outcomes, strict=True))
     return found
 
 
@@ -558,16 +617,16 @@ def wait_until(condition: Callable[[], object], seconds: float = 60) -> bool:
 def test_a_worker_that_is_killed_fails_its_cell_and_is_replaced(points: Path, tmp_path: Path) -> None:
     source = Source("one", points / "one")
     with LocalEngine(tmp_path, workers=2, devices=["cpu"]) as engine:
-        engine.submit(Cell(QUICK, source, 0))
+        engine.submit((Cell(QUICK, source, 0),))
         outcomes_of(engine, 1)
         (worker,) = worker_processes(tmp_path)
-        engine.submit(Cell(ENDLESS, source, 0))
+        engine.submit((Cell(ENDLESS, source, 0),))
         assert engine.wait(0.5) == []
         worker.send_signal(signal.SIGKILL)
         killed = outcomes_of(engine, 1)["endless", "one", 0]
         assert killed.status == "failed"
         assert killed.error == "its worker was ended by SIGKILL, as the system does when memory runs out"
-        engine.submit(Cell(QUICK, source, 1))
+        engine.submit((Cell(QUICK, source, 1),))
         assert outcomes_of(engine, 1)["quick", "one", 1].status == "done"
         (replacement,) = worker_processes(tmp_path)
         assert replacement.pid != worker.pid
@@ -579,7 +638,7 @@ def test_a_cell_that_takes_too_long_is_stopped(points: Path, tmp_path: Path) -> 
     source = Source("one", points / "one")
     with LocalEngine(tmp_path, workers=1, devices=["cpu"], timeout=0.5) as engine:
         for seed in (0, 1):  # the second one in a new worker
-            engine.submit(Cell(ENDLESS, source, seed))
+            engine.submit((Cell(ENDLESS, source, seed),))
             outcome = outcomes_of(engine, 1)["endless", "one", seed]
             assert outcome.error == "it was stopped after 0.5 seconds (--timeout)"
 
@@ -591,10 +650,126 @@ def test_workers_that_cannot_start_end_the_study(points: Path, tmp_path: Path, m
     monkeypatch.setattr(sys, "executable", str(broken))
     monkeypatch.setattr("quire.study.local.GRACE_SECONDS", 0.2)
     with LocalEngine(tmp_path, workers=1) as engine:
-        engine.submit(Cell(QUICK, Source("one", points / "one"), 0))
+        engine.submit((Cell(QUICK, Source("one", points / "one"), 0),))
         with pytest.raises(RunError, match="no worker can start: its worker ended with exit code 7"):
             engine.wait(60)
     assert "no module named quire" in (tmp_path / "workers.log").read_text()
+
+
+# ------------------------------------------------------------------------------------------- seeds trained together
+
+
+TOGETHER = """
+
+    @property
+    def can_group_seeds(self):
+        return self.config.hidden != 3
+
+    def should_group_seeds(self, train, runtime):
+        return self.config.hidden != 5
+
+    @classmethod
+    def fit_seeds(cls, models, train, runtimes):
+        import os, pathlib, signal
+        with pathlib.Path(__file__).with_name("groups").open("a") as file:
+            file.write(" ".join(str(runtime.seed) for runtime in runtimes) + "\\n")
+        if models[0].config.hidden == 6:
+            raise RuntimeError("they do not get on")
+        if models[0].config.hidden == 7:
+            os.kill(os.getpid(), signal.SIGKILL)
+        for model, runtime in zip(models, runtimes):
+            runtime.seed_everything()
+            model.fit(train, runtime=runtime)
+"""
+
+
+@pytest.fixture
+def together(installed_variant: Callable[[Callable[[Path], None]], str], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Installs the model "variant", which trains its seeds together; the file that lists them, group by group."""
+
+    def able(project: Path) -> None:
+        with (project / "src" / "quire_variant" / "model.py").open("a") as file:
+            file.write(TOGETHER)
+
+    installed_variant(able)
+    package = Path(str(importlib.util.find_spec("quire_variant").origin)).parent  # type: ignore[union-attr]
+    monkeypatch.setenv("PYTHONPATH", str(package.parent), prepend=os.pathsep)
+    return package / "groups"
+
+
+def groups(file: Path) -> list[str]:
+    return file.read_text().splitlines() if file.is_file() else []
+
+
+VARIANT = Method("v", "variant", {"n_epochs": 2})
+
+
+@pytest.mark.usefixtures("together")
+def test_bundles_follow_from_the_whole_study() -> None:
+    alone = Method("w", "variant", {"hidden": 3})
+    cells = expand([VARIANT, alone], [SMALL, LARGE], range(7))
+    whole = bundles(cells, cells)
+    assert [[each.seed for each in bundle] for bundle in whole if bundle[0].key[:2] == ("v", "small")] == [
+        [0, 1, 2, 3, 4],
+        [5, 6],
+    ]
+    assert [len(bundle) for bundle in whole if bundle[0].method == alone] == [1] * 14
+    assert max(map(len, whole)) == MOST
+    later = bundles(cells, [each for each in cells if each.key not in {("v", "small", 1), ("v", "small", 6)}])
+    assert [[each.seed for each in bundle] for bundle in later if bundle[0].key[:2] == ("v", "small")] == [
+        [0, 2, 3, 4],
+        [5],
+    ]
+
+
+def test_cells_trained_together_have_figures_of_their_own_and_share_the_costs(points: Path, together: Path) -> None:
+    cells = [Cell(VARIANT, Source("one", points / "one", reader="variant-points"), seed) for seed in range(3)]
+    found = run_cells(cells, device="cpu")
+    assert groups(together) == ["0 1 2"]
+    for each, outcome in zip(cells, found, strict=True):
+        assert outcome.metrics == run_cell(each, device="cpu").metrics
+    assert found[0].metrics != found[1].metrics
+    assert {outcome.fit_seconds for outcome in found} == {found[0].fit_seconds}
+    assert all(outcome.cost for outcome in found)
+    for hidden in (5, 6):  # the model declines, the model fails
+        refused = [replace(each, method=Method("w", "variant", {"hidden": hidden, "n_epochs": 1})) for each in cells]
+        assert run_cells(refused, device="cpu") == []
+
+
+@pytest.mark.slow
+def test_a_study_of_seeds_together_has_the_rows_of_one_without(points: Path, tmp_path: Path, together: Path) -> None:
+    """Also where the model declines (5), fails (6) or brings its worker down (7); and when drivers are killed."""
+    text = """
+    models: [variant]
+    configs:
+      fine: {hidden: 8, n_epochs: 10}
+      declines: {hidden: 5, n_epochs: 10}
+      fails: {hidden: 6, n_epochs: 10}
+      dies: {hidden: 7, n_epochs: 10}
+    datasets: [{path: one, reader: variant-points}]
+    seeds: 6
+    """
+    grid(tmp_path, text)
+    out = tmp_path / "together"
+    assert driver(tmp_path, out, points).wait() == 0
+    assert groups(together) == ["0 1 2 3 4"] * 3  # the sixth seed is alone
+    with Store.reading(out) as store:
+        rows = {(each.model, each.dataset, each.seed): each for each in store.rows()}
+    assert len(rows) == 4 * 6
+    plan = make_plan(str(tmp_path / "grid.yaml"), data=points)
+    for each in plan.cells[::5]:
+        assert rows[each.key].metrics == run_cell(each, device="cpu").metrics
+
+    chance = random.Random(5)
+    broken = tmp_path / "broken"
+    for _ in range(3):
+        running = driver(tmp_path, broken, points)
+        time.sleep(chance.uniform(2.0, 8.0))
+        running.kill()
+        running.wait()
+        assert wait_until(lambda: not worker_processes(broken))
+    assert driver(tmp_path, broken, points).wait() == 0
+    assert figures(broken) == figures(out)
 
 
 # ------------------------------------------------------------------------------------------------ the command line

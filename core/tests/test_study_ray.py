@@ -23,7 +23,9 @@ from quire.study.ray import RETRIES, RayEngine
 from quire.study.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+    from quire.study.together import Bundle
 
 QUICK = Method("quick", "toy", {"n_epochs": 150})
 ENDLESS = Method("endless", "toy", {"n_epochs": 10_000_000})
@@ -98,7 +100,12 @@ def test_lost_workers_and_a_lost_node_cost_no_cell(cluster: Any, points: Source,
     with Store.writing(tmp_path / "study", purpose="the study") as store:
         store.register([QUICK])
         ending = drive(
-            cells, engine=engine, store=store, estimator=Estimator([], cells, {}), observer=Saboteur(), budget=None
+            [(each,) for each in cells],
+            engine=engine,
+            store=store,
+            estimator=Estimator([], cells, {}),
+            observer=Saboteur(),
+            budget=None,
         )
         rows = store.rows()
     assert ending == "finished"
@@ -114,16 +121,16 @@ def test_lost_workers_and_a_lost_node_cost_no_cell(cluster: Any, points: Source,
 def test_failing_and_endless_cells_are_rows_and_a_budget_ends_the_rest(cluster: Any, points: Source) -> None:
     with RayEngine(address=cluster.address, timeout=2.0, workers=2) as engine:
         assert engine.slots == 2
-        engine.submit(Cell(ENDLESS, points, 0))
-        engine.submit(Cell(QUICK, Source("gone", None), 0))
+        engine.submit((Cell(ENDLESS, points, 0),))
+        engine.submit((Cell(QUICK, Source("gone", None), 0),))
         found: dict[str, Outcome] = {}
         end = time.monotonic() + 90
         while len(found) < 2 and time.monotonic() < end:
-            found.update((cell.source.name, outcome) for cell, outcome in engine.wait(5))
+            found.update((cell.source.name, outcome) for (cell,), (outcome,) in engine.wait(5))
         assert found["one"].error == "it was stopped after 2 seconds (--timeout)"
         assert found["gone"].error == "the data set gone is not at hand"
     with RayEngine(address=cluster.address) as engine:
-        engine.submit(Cell(ENDLESS, points, 0))
+        engine.submit((Cell(ENDLESS, points, 0),))
         wait_for(busy_workers)
         assert engine.wait(0.1) == []
     wait_for(lambda: not busy_workers())  # leaving ends what still runs
@@ -132,16 +139,16 @@ def test_failing_and_endless_cells_are_rows_and_a_budget_ends_the_rest(cluster: 
 @pytest.mark.slow
 def test_a_cell_that_kills_every_worker_fails(cluster: Any, points: Source) -> None:
     with RayEngine(address=cluster.address) as engine:
-        engine.submit(Cell(ENDLESS, points, 0))
-        outcomes: list[tuple[Cell, Outcome]] = []
+        engine.submit((Cell(ENDLESS, points, 0),))
+        finished: list[tuple[Bundle, Sequence[Outcome]]] = []
         deaths: set[int] = set()
         end = time.monotonic() + 150
-        while not outcomes and time.monotonic() < end:
+        while not finished and time.monotonic() < end:
             for process in busy_workers():
                 deaths.add(process.pid)
                 os.kill(process.pid, signal.SIGKILL)
-            outcomes = engine.wait(0.2)
-    ((_, outcome),) = outcomes
+            finished = engine.wait(0.2)
+    ((_, (outcome,)),) = finished
     assert outcome.status == "failed"
     assert outcome.error is not None
     assert outcome.error.startswith(f"Ray lost it {RETRIES + 1} times")

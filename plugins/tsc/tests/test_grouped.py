@@ -18,12 +18,16 @@ from quire.dataset import InMemory
 from quire.errors import ConfigError
 from quire.hooks import hookimpl
 from quire.run import Run, RunInfo
+from quire.study import Cell, Method, Source
+from quire.study.execute import run_cell, run_cells
+from quire.study.together import bundles
 from quire.training import ByCount, Phase, read_metrics
 from quire_tsc.config import FAST, TSCConfig
 from quire_tsc.grouped import GroupedNetwork, GroupedStep, GroupTraining, detach_member
 from quire_tsc.model import TSC
 from quire_tsc.networks import NETWORKS, Network
 from quire_tsc.recalibrate import recalibrate_batchnorm
+from quire_tsc.samples import write_release
 from quire_tsc.training import optimization
 
 if TYPE_CHECKING:
@@ -426,6 +430,21 @@ def test_what_cannot_be_grouped_says_so(ramps: Ramps, settings: dict[str, Any]) 
 def test_groups_are_of_one_configuration(ramps: Ramps) -> None:
     with pytest.raises(ConfigError, match="of one configuration"):
         TSC.fit_seeds([TSC(TSCConfig(n_epochs=1)), TSC(TSCConfig(n_epochs=2))], ramps(), [Runtime(), Runtime()])
+
+
+def test_the_seeds_of_a_study_are_trained_together(tmp_path: Path) -> None:
+    """And have the figures that they have alone."""
+    source = Source("CBF", write_release(tmp_path / "data"), reader="time-series")
+    options = {"architecture": "mlp", "n_epochs": 10}
+    cells = [Cell(Method("mlp", "tsc", options), source, seed) for seed in range(3)]
+    assert [len(bundle) for bundle in bundles(cells, cells)] == [3]
+    together = run_cells(cells, device="cpu")
+    for each, outcome in zip(cells, together, strict=True):
+        alone = run_cell(each, device="cpu")
+        assert outcome.metrics["accuracy"] == pytest.approx(alone.metrics["accuracy"], abs=0.002)  # 1 case of 900
+        assert (outcome.n_params, outcome.fingerprint) == (alone.n_params, alone.fingerprint)
+    apart = [replace(each, method=Method("mlp", "tsc", {**options, "group_seeds": False})) for each in cells]
+    assert [len(bundle) for bundle in bundles(apart, apart)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(("cases", "length", "worth"), [(50, 150, True), (50, 2000, False), (1000, 24, True)])

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from quire.study.cells import Cell, Published, Row
+    from quire.study.together import Bundle
 
 
 @dataclass
@@ -95,8 +96,8 @@ class Estimator:
         """What the training took on the paper's machine."""
         return self._published.get((cell.method.name, cell.source.name))
 
-    def longest_first(self, cells: Iterable[Cell]) -> list[Cell]:
-        """`cells` in the order in which they should start, those of which nothing is known first."""
+    def longest_first(self, bundles: Iterable[Bundle]) -> list[Bundle]:
+        """`bundles` in the order in which they should start, those of which nothing is known first."""
 
         def weight(cell: Cell) -> float:
             known = self.seconds(cell)
@@ -104,7 +105,11 @@ class Estimator:
                 known = self.published_seconds(cell) or self._weight.times(cell.source.size) or cell.source.size
             return math.inf if known is None else known
 
-        return sorted(cells, key=lambda cell: (-weight(cell), cell.source.name, cell.method.name, cell.seed))
+        def order(bundle: Bundle) -> tuple[float, str, str, int]:
+            cell = bundle[0]
+            return -sum(map(weight, bundle)), cell.source.name, cell.method.name, cell.seed
+
+        return sorted(bundles, key=order)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from quire.errors import ConfigError, DataError, QuireError, RunError
 from quire.evaluator import PredictionEvaluator, predict_all
 from quire.runtime import Runtime
 from quire.study.cells import Cell, Outcome
+from quire.study.together import TrainsSeeds
 from quire.training import NeuralModel
 
 if TYPE_CHECKING:
@@ -23,38 +24,70 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+def run_cells(cells: Sequence[Cell], *, evaluators: Sequence[str] = (), device: str = "auto") -> list[Outcome]:
+    """A bundle's outcomes; none if several cells can't, or need not, be trained together."""
+    if len(cells) == 1:
+        return [run_cell(cells[0], evaluators=evaluators, device=device)]
+    try:
+        return _measure(cells, evaluators, device)
+    except Exception:
+        log.exception("%s on %s: its seeds could not be trained together", *cells[0].key[:2])
+        return []
+
+
 def run_cell(cell: Cell, *, evaluators: Sequence[str] = (), device: str = "auto") -> Outcome:
     """Train and evaluate; whatever goes wrong is an outcome with its error. The same cell gives the same figures."""
     try:
-        return _measure(cell, evaluators, device)
+        (outcome,) = _measure([cell], evaluators, device)
     except Exception as error:
         log.exception("%s on %s with seed %d failed", *cell.key)
         return Outcome("failed", error=_one_line(error))
+    return outcome
 
 
-def _measure(cell: Cell, evaluators: Sequence[str], device: str) -> Outcome:
-    runtime = Runtime(device=device, precision="fp32", seed=cell.seed, threads=1)
-    model: Model = registry.create(cell.method.model, "model", **cell.method.config)
-    reading, fitting, predicting = _Watch(), _Watch(), _Watch()
+def _measure(cells: Sequence[Cell], evaluators: Sequence[str], device: str) -> list[Outcome]:
+    """The outcomes of cells that differ in their seed alone, each with its share of what all of them took."""
+    cell, share = cells[0], 1 / len(cells)
+    runtimes = [Runtime(device=device, precision="fp32", seed=each.seed, threads=1) for each in cells]
+    models: list[Model] = [registry.create(cell.method.model, "model", **cell.method.config) for _ in cells]
+    reading, fitting = _Watch(), _Watch()
     with reading:
-        train, test = _open(cell, model, "train"), _open(cell, model, "test")
-    model.task.require_fit(train.task, this=cell.method.name, that=train.name)
-    runtime.begin()
-    runtime.seed_everything()
+        train, test = _open(cell, models[0], "train"), _open(cell, models[0], "test")
+    models[0].task.require_fit(train.task, this=cell.method.name, that=train.name)
     with fitting:
-        model.fit(train, runtime=runtime)
-    metrics = _evaluate(model, test, evaluators, runtime, predicting)
-    return Outcome(
-        "done",
-        metrics=metrics,
-        fit_seconds=fitting.wall,
-        predict_seconds=predicting.wall,
-        cpu_seconds=reading.cpu + fitting.cpu + predicting.cpu,
-        n_params=_parameters(model),
-        device=runtime.torch_device.type,
-        fingerprint=f"{train.fingerprint()[:16]}-{test.fingerprint()[:16]}",
-        version=registry.describe(cell.method.model, "model").version,
-    )
+        if not _fit(models, train, runtimes):
+            return []
+    outcomes = []
+    for model, runtime in zip(models, runtimes, strict=True):
+        predicting = _Watch()
+        metrics = _evaluate(model, test, evaluators, runtime, predicting)
+        outcomes.append(
+            Outcome(
+                "done",
+                metrics=metrics,
+                fit_seconds=fitting.wall * share,
+                predict_seconds=predicting.wall,
+                cpu_seconds=(reading.cpu + fitting.cpu) * share + predicting.cpu,
+                n_params=_parameters(model),
+                device=runtime.torch_device.type,
+                fingerprint=f"{train.fingerprint()[:16]}-{test.fingerprint()[:16]}",
+                version=registry.describe(cell.method.model, "model").version,
+            )
+        )
+    return outcomes
+
+
+def _fit(models: Sequence[Model], train: Dataset, runtimes: Sequence[Runtime]) -> bool:
+    """Train one model, or several together; False if these are better trained one by one."""
+    runtimes[0].begin()
+    runtimes[0].seed_everything()
+    if len(models) == 1:
+        models[0].fit(train, runtime=runtimes[0])
+        return True
+    if not isinstance(models[0], TrainsSeeds) or not models[0].should_group_seeds(train, runtimes[0]):
+        return False
+    models[0].fit_seeds(models, train, runtimes)
+    return True
 
 
 class _Watch:

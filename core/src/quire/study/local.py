@@ -14,22 +14,26 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 
 from quire.errors import RunError, Where
-from quire.study.cells import Cell, Outcome
+from quire.study.cells import Outcome
 from quire.study.driver import ONE_THREAD
+from quire.study.together import failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from quire.study.together import Bundle
 
 STILLBORN = 3  # workers in a row that die before they are ready: then none will live
 GRACE_SECONDS = 2.0
 
 
 class LocalEngine:
-    """Runs cells in processes of this machine.
+    """Runs bundles of cells in processes of this machine.
 
-    A worker that dies makes its cell a failed one and is replaced. timeout: seconds after which a cell's worker is
-    killed. devices: one per worker in turn. What workers print goes to workers.log in `folder`.
+    A worker that dies makes its cell a failed one and is replaced; several cells of a bundle are then to be run one by
+    one. timeout: seconds after which a worker is killed, for each cell of its bundle. devices: one per worker in turn.
+    What workers print goes to workers.log in `folder`.
     """
 
     def __init__(
@@ -59,20 +63,20 @@ class LocalEngine:
         for worker in self._workers:
             worker.close()
 
-    def submit(self, cell: Cell) -> None:
-        """Give the cell to an idle worker, or to a new one."""
+    def submit(self, bundle: Bundle) -> None:
+        """Give the bundle to an idle worker, or to a new one."""
         for worker in self._workers:
-            if worker.cell is None and not worker.late and self._begin(worker, cell):
+            if not worker.bundle and not worker.late and self._begin(worker, bundle):
                 return
         used = {worker.number for worker in self._workers}
         number = next(number for number in range(len(used) + 1) if number not in used)
         worker = _Worker(number, self._devices[number % len(self._devices)], self._log, self._messages)
         self._workers.append(worker)
-        if not self._begin(worker, cell):
-            worker.cell = cell  # the message that it is dead is on its way
+        if not self._begin(worker, bundle):
+            worker.bundle = bundle  # the message that it is dead is on its way
 
-    def wait(self, timeout: float | None) -> list[tuple[Cell, Outcome]]:
-        """The next finished cell; RunError if workers can't even start."""
+    def wait(self, timeout: float | None) -> list[tuple[Bundle, Sequence[Outcome]]]:
+        """The next finished bundle; RunError if workers can't even start."""
         end = None if timeout is None else time.monotonic() + timeout
         while True:
             limits = [worker.limit for worker in self._workers if worker.limit is not None]
@@ -86,48 +90,48 @@ class LocalEngine:
                 if end is not None and time.monotonic() >= end:
                     return []
                 continue
-            outcome = self._heard(worker, message)
-            if outcome is not None:
-                return [outcome]
+            finished = self._heard(worker, message)
+            if finished is not None:
+                return [finished]
 
-    def _begin(self, worker: _Worker, cell: Cell) -> bool:
-        """Send a cell; False if the worker is dead."""
-        if not worker.send({"cell": cell.to_json(), "evaluators": self._evaluators, "device": worker.device}):
+    def _begin(self, worker: _Worker, bundle: Bundle) -> bool:
+        """Send a bundle; False if the worker is dead."""
+        cells = [cell.to_json() for cell in bundle]
+        if not worker.send({"cells": cells, "evaluators": self._evaluators, "device": worker.device}):
             return False
-        worker.cell = cell
+        worker.bundle = bundle
         if worker.ready:
             self._start_clock(worker)
         return True
 
     def _start_clock(self, worker: _Worker) -> None:
-        """The cell begins now; the time in which a worker starts is not the cell's."""
-        if self._timeout is not None and worker.cell is not None:
-            worker.limit = time.monotonic() + self._timeout
+        """The bundle begins now; the time in which a worker starts is not its."""
+        if self._timeout is not None and worker.bundle:
+            worker.limit = time.monotonic() + self._timeout * len(worker.bundle)
 
-    def _heard(self, worker: _Worker, message: dict[str, Any] | None) -> tuple[Cell, Outcome] | None:
+    def _heard(self, worker: _Worker, message: dict[str, Any] | None) -> tuple[Bundle, Sequence[Outcome]] | None:
         """What a worker's message means; None is its end."""
-        cell = worker.cell
+        bundle = worker.bundle
         if message is None:
             self._workers.remove(worker)
             worker.close()
             cause = worker.cause_of_death()
-            if cell is None:
+            if not bundle:
                 return None
             if worker.ready or worker.late:
-                return cell, Outcome("failed", error=cause)
+                return bundle, failure(bundle, cause)
             self._stillborn += 1
             if self._stillborn == STILLBORN:
                 raise RunError(f"no worker can start: {cause}", where=Where(file=self._log))
-            self.submit(cell)
+            self.submit(bundle)
             return None
         if "ready" in message:
             self._stillborn = 0
             worker.ready = True
             self._start_clock(worker)
             return None
-        assert cell is not None
-        worker.cell = worker.limit = None
-        return cell, Outcome(**message["outcome"])
+        worker.bundle, worker.limit = (), None
+        return bundle, [Outcome(**outcome) for outcome in message["outcomes"]]
 
     def _kill_late(self) -> None:
         for worker in self._workers:
@@ -145,7 +149,7 @@ class _Worker:
     ) -> None:
         self.number = number
         self.device = device
-        self.cell: Cell | None = None
+        self.bundle: Bundle = ()
         self.limit: float | None = None
         self.late = ""
         self.ready = False

@@ -15,6 +15,7 @@ from quire.study.estimate import Estimate, Estimator, estimate
 from quire.study.report import make_report
 from quire.study.results import Results
 from quire.study.store import FILE, Store
+from quire.study.together import bundles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -94,7 +95,8 @@ def run_plan(
         if not todo:
             return "finished"
         estimator = Estimator(rows, plan.cells, plan.study.published())
-        return drive(todo, engine=engine, store=store, estimator=estimator, budget=budget, observer=observer)
+        work = bundles(present, todo)
+        return drive(work, engine=engine, store=store, estimator=estimator, budget=budget, observer=observer)
 
 
 def local_engine(

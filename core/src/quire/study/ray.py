@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any, Self
 from quire.errors import RunError, require
 from quire.study.cells import Cell, Outcome
 from quire.study.driver import ONE_THREAD
+from quire.study.together import failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from quire.study.together import Bundle
 
 RETRIES = 3  # times that a cell is begun again after its worker or its node was lost
 CONNECT_SECONDS = 10
@@ -24,7 +27,7 @@ class RayEngine:
 
     address: of an existing cluster ("auto": the one of this machine); None starts one here. workers: cells at once; None
     is as many as the cluster has room for, which may grow while the study runs. Its nodes see the same plugins and, under
-    the same paths, the same data. timeout: seconds after which a cell is given up.
+    the same paths, the same data. timeout: seconds after which a cell is given up, for each cell of a bundle.
     """
 
     def __init__(
@@ -44,7 +47,7 @@ class RayEngine:
         self._per_gpu = per_gpu
         self._evaluators = tuple(evaluators)
         self._timeout = timeout
-        self._running: dict[Any, Cell] = {}
+        self._running: dict[Any, Bundle] = {}
 
     def __enter__(self) -> Self:
         self._owned = not self._ray.is_initialized()
@@ -80,33 +83,36 @@ class RayEngine:
             return self._workers
         return max(1, 2 * int(self._ray.cluster_resources().get("CPU", 1)))
 
-    def submit(self, cell: Cell) -> None:
+    def submit(self, bundle: Bundle) -> None:
         """Queue a task."""
-        reference = self._task.remote(cell.to_json(), self._evaluators, self._device, self._timeout)
-        self._running[reference] = cell
+        cells = [cell.to_json() for cell in bundle]
+        self._running[self._task.remote(cells, self._evaluators, self._device, self._timeout)] = bundle
 
-    def wait(self, timeout: float | None) -> list[tuple[Cell, Outcome]]:
+    def wait(self, timeout: float | None) -> list[tuple[Bundle, Sequence[Outcome]]]:
         """The tasks that are finished; Ray begins those again whose worker or node was lost."""
         ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=timeout)
-        return [(self._running.pop(reference), self._outcome(reference)) for reference in ready]
+        return [(bundle := self._running.pop(each), self._outcomes(each, bundle)) for each in ready]
 
-    def _outcome(self, reference: Any) -> Outcome:
+    def _outcomes(self, reference: Any, bundle: Bundle) -> Sequence[Outcome]:
         try:
-            return Outcome(**self._ray.get(reference))
+            return [Outcome(**outcome) for outcome in self._ray.get(reference)]
         except self._ray.exceptions.RayError as error:
-            return Outcome("failed", error=f"Ray lost it {RETRIES + 1} times: {_first_line(error)}")
+            return failure(bundle, f"Ray lost it {RETRIES + 1} times: {_first_line(error)}")
 
 
-def _run(cell: dict[str, Any], evaluators: Sequence[str], device: str, timeout: float | None) -> dict[str, Any]:
-    """One cell, in a Ray worker."""
-    from quire.study.execute import run_cell
+def _run(
+    cells: list[dict[str, Any]], evaluators: Sequence[str], device: str, timeout: float | None
+) -> list[dict[str, Any]]:
+    """A bundle, in a Ray worker."""
+    from quire.study.execute import run_cells
 
+    bundle = tuple(Cell.from_json(cell) for cell in cells)
     try:
-        with _alarm(timeout):
-            outcome = run_cell(Cell.from_json(cell), evaluators=evaluators, device=device)
+        with _alarm(timeout * len(bundle) if timeout is not None else None):
+            outcomes = run_cells(bundle, evaluators=evaluators, device=device)
     except _Late:
-        outcome = Outcome("failed", error=f"it was stopped after {timeout:g} seconds (--timeout)")
-    return asdict(outcome)
+        outcomes = failure(bundle, f"it was stopped after {timeout:g} seconds (--timeout)")
+    return [asdict(outcome) for outcome in outcomes]
 
 
 class _Late(BaseException):

@@ -122,6 +122,17 @@ class Store:
         marks = ", ".join(f":{name}" for name in _COLUMNS)
         self.connection.execute(f"INSERT OR REPLACE INTO results ({', '.join(_COLUMNS)}) VALUES ({marks})", values)  # noqa: S608
 
+    def add_all(self, cells: Sequence[Cell], outcomes: Sequence[Outcome]) -> None:
+        """Keep the outcomes of cells that were trained together: either all of them are on the disk, or none."""
+        self.connection.execute("BEGIN")
+        try:
+            for cell, outcome in zip(cells, outcomes, strict=True):
+                self.add(cell, outcome)
+        except BaseException:
+            self.connection.execute("ROLLBACK")
+            raise
+        self.connection.execute("COMMIT")
+
     def rows(self) -> list[Row]:
         """All outcomes, sorted by model, data set and seed."""
         found = self.connection.execute(

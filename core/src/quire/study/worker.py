@@ -1,4 +1,4 @@
-"""A worker process: reads cells from its input, one JSON line each, and writes one line for each outcome."""
+"""A worker process: reads bundles of cells from its input, one JSON line each, and writes a line of outcomes for each."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ def main() -> None:
     threading.Thread(target=_read, args=(jobs,), daemon=True).start()
 
     from quire.study.cells import Cell
-    from quire.study.execute import run_cell
+    from quire.study.execute import run_cells
 
     _answer(answers, {"ready": os.getpid()})
     while True:
         job = jobs.get()
-        outcome = run_cell(Cell.from_json(job["cell"]), evaluators=job["evaluators"], device=job["device"])
-        _answer(answers, {"outcome": asdict(outcome)})
+        cells = [Cell.from_json(cell) for cell in job["cells"]]
+        outcomes = run_cells(cells, evaluators=job["evaluators"], device=job["device"])
+        _answer(answers, {"outcomes": [asdict(outcome) for outcome in outcomes]})
 
 
 def _read(jobs: SimpleQueue[dict[str, Any]]) -> None:
