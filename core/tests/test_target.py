@@ -64,6 +64,12 @@ def test_a_mapping_is_brought_into_the_order_of_the_labels() -> None:
     assert row.tolist() == [0.75, 0.25]
 
 
+def test_what_rounding_lacks_is_spread() -> None:
+    row = checked_row([0.333, 0.333, 0.333], ("a", "b", "c"), "multiclass", who="it")
+    assert row.tolist() == [np.float32(1 / 3)] * 3
+    assert checked_row([0.1, 0.25], LABELS, "multilabel", who="it").tolist() == [np.float32(0.1), 0.25]
+
+
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=0, max_size=4))
 def test_a_row_is_made_of_probabilities_or_refused(scores: list[float]) -> None:
     if len(scores) == 2 and all(-1e-6 <= score <= 1 + 1e-6 for score in scores):
@@ -164,8 +170,9 @@ def test_a_function_may_declare_itself() -> None:
 
 
 def test_thresholds_decide_before_probabilities() -> None:
-    opened = target(lambda samples: [[0.6, 0.4] for _ in samples], thresholds={"spam": 0.3})
-    assert opened.predict(TEXTS[:1]) == ["spam"]
+    for threshold in (0.3, 0.4):
+        opened = target(lambda samples: [[0.6, 0.4] for _ in samples], thresholds={"spam": threshold})
+        assert opened.predict(TEXTS[:1]) == ["spam"]
     assert target(lambda samples: [[0.6, 0.4] for _ in samples], thresholds={"spam": 0.5}).predict(TEXTS[:1]) == ["ham"]
 
 

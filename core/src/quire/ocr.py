@@ -22,12 +22,7 @@ def read_text(image: Image) -> str:
 
     MissingExtra where the program is not installed, DataError where it fails or needs longer than a minute.
     """
-    program = shutil.which(PROGRAM)
-    if program is None:
-        raise MissingExtra(
-            "reading text from images needs the program tesseract, which is not installed",
-            remedy="Install it, on Debian and Ubuntu with: apt-get install tesseract-ocr",
-        )
+    program = find_program()
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     try:
@@ -45,3 +40,14 @@ def read_text(image: Image) -> str:
         cause = error.stderr.decode(errors="replace").strip().partition("\n")[0]
         raise DataError(f"tesseract failed on an image: {cause}") from error
     return " ".join(done.stdout.decode(errors="replace").split())
+
+
+def find_program() -> str:
+    """The path of tesseract. MissingExtra where it is not installed."""
+    program = shutil.which(PROGRAM)
+    if program is None:
+        raise MissingExtra(
+            "reading text from images needs the program tesseract, which is not installed",
+            remedy="Install it, on Debian and Ubuntu with: apt-get install tesseract-ocr",
+        )
+    return program

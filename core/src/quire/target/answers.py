@@ -40,7 +40,8 @@ def checked_row(
     """Probabilities float32 [labels] from an answer: a sequence in the order of `labels`, or label -> probability.
 
     Raises Refusal for what is no such answer, TargetError (with the answer) for one that contradicts `labels`, for
-    scores that are NaN or outside [0, 1], and for those of exclusive labels that do not add up to one.
+    scores that are NaN or outside [0, 1], and for those of exclusive labels that do not add up to one. What rounding
+    lacks or adds is spread over all of them.
     """
     if isinstance(answer, Refusal):
         raise answer
@@ -62,7 +63,19 @@ def checked_row(
             f"{who} gave scores that add up to {row.sum():.4g}, not to one: {shown(answer)}",
             remedy="If its labels don't exclude each other, say so: label_kind=multilabel.",
         )
-    return row.clip(0, 1).astype(np.float32)
+    row = row.clip(0, 1)
+    return (row / row.sum() if kind == "multiclass" else row).astype(np.float32)
+
+
+def given_label(row: NDArray[np.float32], labels: tuple[str, ...], thresholds: Mapping[str, float]) -> str:
+    """The most probable label that reaches its threshold; where none with a threshold does, of those without.
+
+    In the precision of the scores: 0.7 reaches 0.7.
+    """
+    scores = dict(zip(labels, row, strict=True))
+    reached = [label for label in labels if label in thresholds and scores[label] >= np.float32(thresholds[label])]
+    others = [label for label in labels if label not in thresholds]
+    return max(reached or others or labels, key=scores.__getitem__)
 
 
 def require_labels(given: object, labels: tuple[str, ...], *, who: str) -> None:

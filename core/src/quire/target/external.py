@@ -14,7 +14,7 @@ from quire.config import Config
 from quire.errors import ConfigError, InvalidSample, RunError, TargetError, Where, nearest
 from quire.modality import MODALITIES, Label
 from quire.model import Classifier, ItemError, Limits, limits_of
-from quire.target.answers import Refusal, checked_row
+from quire.target.answers import Refusal, checked_row, given_label
 from quire.task import Task
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class External(Classifier):
 
     def predict(self, samples: Sequence[Sample]) -> list[str]:
         """The most probable label that reaches its threshold; where none with a threshold does, of those without."""
-        return [_given(row, self.labels, self.thresholds) for row in self.predict_proba(samples)]
+        return [given_label(row, self.labels, self.thresholds) for row in self.predict_proba(samples)]
 
     @property
     def name(self) -> str:
@@ -241,13 +241,6 @@ def _known_labels(task: Task) -> tuple[str, ...]:
     if not labels:
         raise ConfigError("the target does not say its labels", remedy="Name them, in its order, with --labels a,b,c.")
     return labels
-
-
-def _given(row: NDArray[np.float32], labels: tuple[str, ...], thresholds: Mapping[str, float]) -> str:
-    scores = dict(zip(labels, row.tolist(), strict=True))
-    reached = [label for label in labels if label in thresholds and scores[label] >= thresholds[label]]
-    others = [label for label in labels if label not in thresholds]
-    return max(reached or others or labels, key=scores.__getitem__)
 
 
 __all__ = ["Declaration", "External", "declared_task"]
