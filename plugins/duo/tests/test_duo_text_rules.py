@@ -113,6 +113,7 @@ def test_exact_disguises_of_a_keyword() -> None:
     assert apply("T.mask", text, lone)[0].count("*") == 1  # .34 of four inner letters
     assert apply("T.visual_sub", text, lone, rate=1.0, letters="digits")[0] == "the 910rp5 are bad"
     assert apply("T.visual_sub", text, lone, rate=1.0, scope="all", letters="greek")[0] == "the glοrρs αre bαd"
+    assert apply("T.visual_sub", text, lone, rate=1.0, letters="digits", only="os")[0] == "the gl0rp5 are bad"
     assert apply("T.visual_combine", "modern corn", Workshop(), scope="all")[0] == "modem com"
     assert apply("T.visual_split", "a mad crowd", Workshop(), scope="all", rate=1.0)[0] == "a rnacl crovvcl"
 
@@ -274,3 +275,26 @@ def test_real_spam_messages() -> None:
         for message in messages:
             made, witness = apply(name, message, lexicon)
             assert_true(made, witness, message)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("QUIRE_DATA"), reason="QUIRE_DATA is not set")
+def test_seven_look_alikes_deceive_a_spam_filter_as_often_as_measured_before() -> None:
+    """TF-IDF and logistic regression on 80 % of SMSSpamCollection: of 131 messages detected, 61 pass (0.466)."""
+    text = pytest.importorskip("sklearn.feature_extraction.text")
+    linear = pytest.importorskip("sklearn.linear_model")
+    selection = pytest.importorskip("sklearn.model_selection")
+    file = Path(os.environ["QUIRE_DATA"]) / "duo" / "SMSSpamCollection"
+    rows = [line.partition("\t") for line in file.read_text(encoding="utf-8").splitlines()]
+    spam = np.array([label == "spam" for label, _, _ in rows])
+    train, test, train_spam, test_spam = selection.train_test_split(
+        [message for _, _, message in rows], spam, test_size=0.2, random_state=0, stratify=spam
+    )
+    features = text.TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2)
+    model = linear.LogisticRegression(C=100, max_iter=1000).fit(features.fit_transform(train), train_spam)
+    flagged = model.predict(features.transform(test))
+    detected = [message for message, hit, true in zip(test, flagged, test_spam, strict=True) if hit and true]
+    assert len(detected) == 131
+    made = [apply("T.visual_sub", one, Workshop(), rate=1.0, scope="all", only="aceipox")[0] for one in detected]
+    passed = 1 - model.predict(features.transform(made)).mean()
+    assert passed == pytest.approx(0.466, abs=0.02)

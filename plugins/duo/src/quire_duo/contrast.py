@@ -56,6 +56,15 @@ def translucent_contrast(colour: RGB, under: NDArray[np.uint8], opacity: float, 
     return percentile(luminance(blended(colour, under, opacity)), luminance(background))
 
 
+def translucent_ratios(image: Image.Image, opacity: float) -> NDArray[np.float64]:
+    """The contrast of white against black, both laid over every pixel with `opacity`, float64 [height, width]."""
+    pixels = np.asarray(image)
+    over, under = (
+        luminance(blended(colour, pixels.reshape(-1, 3), opacity)) for colour in ((255, 255, 255), (0, 0, 0))
+    )
+    return np.asarray(_ratio(over, under)).reshape(pixels.shape[:2])
+
+
 def blended(colour: RGB, under: NDArray[np.uint8], opacity: float) -> NDArray[np.uint8]:
     """The pixels that show where `colour` is laid over the pixels `under`, uint8 [n, 3]."""
     levels = np.arange(256)[:, None] * (1 - opacity) + opacity * np.array(colour)
@@ -75,14 +84,14 @@ def drawn_contrast(image: Image.Image, backdrop: Image.Image, ground: Image.Imag
     box, inside = _inside(quad, image.size)
     if not inside.any():
         return 1.0
-    letters, behind = (luminance(np.asarray(one.crop(box)))[inside] for one in (image, backdrop))
+    letters, behind = (luminance(np.asarray(one.crop(box))[inside]) for one in (image, backdrop))
     distance = np.abs(letters - behind)
     most = np.percentile(distance, 99)
     if most < 1 / 255:
         return 1.0
     shown = np.median(letters[distance >= _CORE * most])
     if ground is not backdrop:
-        outlined = np.abs(luminance(np.asarray(ground.crop(box)))[inside] - behind)
+        outlined = np.abs(luminance(np.asarray(ground.crop(box))[inside]) - behind)
         behind = behind[outlined >= _CORE * np.percentile(outlined, 99)]
     return percentile(shown, behind)
 

@@ -62,13 +62,7 @@ def tilting(size: tuple[int, int], degrees: float, axis: float) -> tuple[NDArray
     return shift @ seen, (int(high[0] - low[0]), int(high[1] - low[1]))
 
 
-def warp(
-    image: Image.Image,
-    matrix: NDArray[np.float64],
-    size: tuple[int, int],
-    fill: RGB | int,
-    resample: Image.Resampling = Image.Resampling.BILINEAR,
-) -> Image.Image:
+def warp(image: Image.Image, matrix: NDArray[np.float64], size: tuple[int, int], fill: RGB | int) -> Image.Image:
     """The picture under a map, `size` large; what comes from outside it is `fill`."""
     if image.size == size and np.array_equal(matrix, np.eye(3)):
         return image.copy()
@@ -76,7 +70,9 @@ def warp(
         return Image.new(image.mode, size, fill)
     inverse = np.linalg.inv(matrix)
     inverse /= inverse[2, 2]
-    return image.transform(size, Image.Transform.PERSPECTIVE, tuple(inverse.ravel()[:8]), resample, fillcolor=fill)
+    return image.transform(
+        size, Image.Transform.PERSPECTIVE, tuple(inverse.ravel()[:8]), Image.Resampling.BILINEAR, fillcolor=fill
+    )
 
 
 def _varies(image: Image.Image) -> bool:

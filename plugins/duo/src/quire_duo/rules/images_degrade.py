@@ -149,9 +149,7 @@ def _turned(picture: Picture, degrees: float, longest: int) -> Picture:
     red, green, blue = picture.ground.crop((0, 0, 1, 1)).tobytes()
     fill = (red, green, blue)
     units = tuple(carried(unit, matrix, degrees) for unit in picture.units)
-    return replace(
-        _changed(picture, lambda image: warp(image, matrix, size, fill, Image.Resampling.BICUBIC)), units=units
-    )
+    return replace(_changed(picture, lambda image: warp(image, matrix, size, fill)), units=units)
 
 
 def _shrunk(picture: Picture, share: float) -> Picture:

@@ -30,15 +30,20 @@ class VisualSubstitution(WordRule):
     summary = "Replace letters by look-alikes of another alphabet or digits"
     parameters = (
         Parameter("letters", tuple(LOOK_ALIKES), "where the look-alikes come from"),
+        Parameter("only", ("",), "the letters that may be replaced, such as aceopxy; all of them if empty", free=True),
         _rate(0.3, "the letters with look-alikes"),
         SCOPE,
     )
     unchanged = "no letter of the text has a look-alike"
 
     def candidates(self, word: str, parameters: Mapping[str, Any]) -> Sequence[tuple[int, int, str]]:
-        """Every letter that is in the table."""
-        table = LOOK_ALIKES[parameters["letters"]]
-        return [(index, index + 1, table[char]) for index, char in enumerate(word) if char in table]
+        """Every letter that is in the table, and among those asked for."""
+        table, only = LOOK_ALIKES[parameters["letters"]], parameters["only"]
+        return [
+            (index, index + 1, table[char])
+            for index, char in enumerate(word)
+            if char in table and (not only or char in only)
+        ]
 
 
 class VisualSplit(WordRule):
