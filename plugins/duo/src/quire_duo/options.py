@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from quire.evaluator import Judge
+from quire_duo.adapters import AdapterOption  # noqa: TC001 - pydantic reads it
 from quire_duo.workshop import Canvas, Film, Speech
 
 CheckName = Literal["V1", "V2", "V3", "V4", "V5"]
@@ -75,6 +76,9 @@ class DuoOptions(Judge.Options):
     trust: bool = Field(False, description="take rows of the composition table that fewer than 2/3 agreed on")
     tables: dict[str, Path] = Field(
         {}, description="tables of word and substitute, by name: homophones, abbreviations, translations, icons"
+    )
+    adapter: AdapterOption | None = Field(
+        None, description="what stands before the target: or, concat, ocr-text, ...; a name, or its options with kind="
     )
     toxic_labels: Names | dict[str, Names] = Field(
         (), description="the target's labels that count as toxic, or kind -> labels; default: what the target says"

@@ -9,6 +9,7 @@ from quire.errors import ConfigError, DataError, QuireError, TaskMismatch
 from quire.model import Classifier
 from quire.storage import content_hash
 from quire.tester import Tester
+from quire_duo.adapters import adapt
 from quire_duo.composition import read_pairs
 from quire_duo.content import Placement
 from quire_duo.exhibits import choose, exhibit
@@ -87,6 +88,8 @@ class Duo(Tester):
             raise TaskMismatch(f"{type(target).__name__} is no classifier", remedy="Duo tests what gives labels.")
         if runtime is not None:
             target.runtime = runtime
+        if self.options.adapter is not None:
+            target = adapt(target, self.options.adapter)
         policy = Policy.of(target, self.options)
         prepared = self.prepared(seeds, target)
         workshop = self.workshop()
