@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,18 +63,25 @@ class Watermark(PictureRule):
 
         def draw(image: Image.Image) -> Picture:
             for largest in (_LARGEST, smallest_size(font)):  # smaller tiles find more places
-                made = _watermarked(image, _tile(fragments, font, angle, image.size, largest), alpha, rng)
-                if _worst(made.units) >= CONTRAST:
+                tile = _tile(fragments, font, angle, image.size, largest)
+                offsets, units = _arranged(image, tile, alpha, rng)
+                if _worst(units) >= CONTRAST:
                     break
-            return made
+            return _watermarked(image, tile, offsets, units, alpha)
 
         return on_larger(benign_picture(parts["picture"][0], workshop), workshop, draw)
 
 
-def _tile(
-    fragments: Sequence[Fragment], font: Path, angle: float, most: tuple[int, int], largest: float
-) -> tuple[Image.Image, Image.Image, list[Unit]]:
+@dataclass(frozen=True)
+class _Tile:
     """Masks of the letters and of the letters with their outlines, both turned, and the units in them."""
+
+    letters: Image.Image
+    outlined: Image.Image
+    units: list[Unit]
+
+
+def _tile(fragments: Sequence[Fragment], font: Path, angle: float, most: tuple[int, int], largest: float) -> _Tile:
     block = fit(fragments, font, 0.55 * most[0], 0.6 * most[1], largest)
     margin = CAPTION.outline + 1
     size = (round(block.width) + 2 * margin, block.height + 2 * margin)
@@ -85,26 +92,33 @@ def _tile(
     if turned[0] > most[0] or turned[1] > most[1]:
         raise NotApplicable("the turned text is larger than the picture")
     letters, _, outlined = warp(sheet.image, matrix, turned, BLACK).split()
-    return letters, outlined, [carried(unit, matrix, angle) for unit in sheet.units]
+    return _Tile(letters, outlined, [carried(unit, matrix, angle) for unit in sheet.units])
+
+
+def _arranged(
+    image: Image.Image, tile: _Tile, alpha: float, rng: np.random.Generator
+) -> tuple[list[tuple[int, int]], list[Unit]]:
+    """Where the tiles stand, and the units of the one that is read best, of those that lie wholly inside."""
+    size = tile.letters.size
+    offsets = _offsets(image.size, size, _legible_place(image, size, alpha, rng))
+    candidates = [
+        [_measured(moved(unit, (x, y)), image, alpha) for unit in tile.units]
+        for x, y in offsets
+        if 0 <= x <= image.width - size[0] and 0 <= y <= image.height - size[1]
+    ]
+    return offsets, max(candidates, key=_worst)
 
 
 def _watermarked(
-    image: Image.Image, tile: tuple[Image.Image, Image.Image, list[Unit]], alpha: float, rng: np.random.Generator
+    image: Image.Image, tile: _Tile, offsets: Sequence[tuple[int, int]], units: Sequence[Unit], alpha: float
 ) -> Picture:
-    letters, outlined, units = tile
-    offsets = _offsets(image.size, letters.size, _legible_place(image, letters.size, alpha, rng))
-    masks = [_tiled(mask, image.size, offsets, alpha) for mask in (letters, outlined)]
+    letters, outlined = (_tiled(mask, image.size, offsets, alpha) for mask in (tile.letters, tile.outlined))
     backdrop = image.copy()
-    backdrop.paste(BLACK, mask=masks[1])
+    backdrop.paste(BLACK, mask=outlined)
     made = image.copy()
-    made.paste(BLACK, mask=ImageChops.subtract(masks[1], masks[0]))
-    made.paste(WHITE, mask=masks[0])
-    candidates = [
-        [_measured(moved(unit, (x, y)), image, alpha) for unit in units]
-        for x, y in offsets
-        if 0 <= x <= image.width - letters.width and 0 <= y <= image.height - letters.height
-    ]
-    return Picture(made, backdrop, image, tuple(max(candidates, key=_worst)))
+    made.paste(BLACK, mask=ImageChops.subtract(outlined, letters))
+    made.paste(WHITE, mask=letters)
+    return Picture(made, backdrop, image, tuple(units))
 
 
 def _legible_place(
@@ -135,7 +149,7 @@ def _offsets(size: tuple[int, int], tile: tuple[int, int], first: tuple[int, int
 
 def _tiled(mask: Image.Image, size: tuple[int, int], offsets: Sequence[tuple[int, int]], alpha: float) -> Image.Image:
     whole = Image.new("L", size)
-    faint = mask.point([round(alpha * level) for level in range(256)])
+    faint = mask.point(np.rint(alpha * np.arange(256)).astype(int).tolist())
     for offset in offsets:
         whole.paste(faint, offset)
     return whole
