@@ -238,7 +238,8 @@ class Interrupt:
         ("fcn", "train", 5, {"batch_size": 4}),
         ("tlenet", "train", 7, {"batch_size": 40}),
         ("mcdcnn", "train", 4, {"recipe": "paper", "n_epochs": 5, "batch_size": 4}),
-        ("inception_time", "network 2", 4, {}),
+        ("inception_time", "network 2", 4, {"group_seeds": False}),
+        ("inception_time", "train", 4, {}),
         ("mcnn", "network 2", 12, {}),
     ],
 )

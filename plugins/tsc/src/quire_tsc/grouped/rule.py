@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 GROUPED = ("fcn", "resnet", "inception", "inception_time", "mlp", "time_cnn", "mcdcnn")
 """The architectures whose layers have grouped forms, and whose batches are series and not slices of them."""
-WORTH_STEPS = 1000  # time steps of a batch up to which a group is faster on a CPU
+WORTH_STEPS = 1000
+"""Time steps of a batch up to which a group is clearly faster on a CPU: the convolutions of larger ones fill it anyway."""
 
 
 def can_group(config: TSCConfig) -> bool:
