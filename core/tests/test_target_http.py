@@ -23,7 +23,7 @@ from PIL import Image
 from quire.errors import ConfigError, InvalidSample, MissingExtra, TargetError
 from quire.modality import Audio, Waveform
 from quire.model import ItemError
-from quire.target import Endpoint, HttpTarget, open_target, protocol
+from quire.target import CallableDeclaration, CallableTarget, Endpoint, HttpTarget, open_target, protocol
 from quire.target.transport import is_loopback, without_secrets
 from quire.task import IMAGE_TEXT_CLASSIFICATION, TEXT_CLASSIFICATION
 
@@ -681,3 +681,62 @@ def test_tasks_with_media_travel_whole(server: Server) -> None:
     opened(server).predict([{"image": IMAGE}, {"image": IMAGE, "text": "t", "target": "ham"}])
     assert [set(sample) for sample in seen] == [{"image"}, {"image", "text"}]
     assert np.array_equal(np.asarray(seen[0]["image"]), np.asarray(IMAGE))
+
+
+# --- the server's half ------------------------------------------------------------------------------------------------
+
+
+def local(**declared: Any) -> CallableTarget:
+    """A classifier to be served, which can't judge "odd"."""
+
+    def judge_texts(samples: list[Any]) -> Any:
+        if any(sample.get("text") == "odd" for sample in samples):
+            raise ValueError("odd")
+        weights = np.array([[1 / (1 + len(sample.get("text", ""))), 1 / 3, 0.2] for sample in samples])
+        return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    config = {"labels": ("a", "b", "c"), "toxic_labels": ("c", "b"), "thresholds": {"b": 0.25}, **declared}
+    return CallableTarget(judge_texts, CallableDeclaration(**config), task=IMAGE_TEXT_CLASSIFICATION)
+
+
+def serve(server: Server, model: Any) -> None:
+    server.describes = protocol.description(model)
+    server.answer = lambda request: (200, protocol.reply(model, request.json))
+
+
+def test_a_served_classifier_answers_as_it_does_here(server: Server) -> None:
+    model = local(limits={"batch": 3, "text_characters": 50}, cost_per_call=0.5, deterministic=True)
+    serve(server, model)
+    target = open_target(server.url)
+    for name in (
+        "task",
+        "labels",
+        "label_kind",
+        "toxic_labels",
+        "thresholds",
+        "limits",
+        "deterministic",
+        "cost_per_call",
+    ):
+        assert getattr(target, name) == getattr(model, name), name
+    samples: list[Any] = [{"text": "x" * n, "id": str(n)} for n in range(7)] + [{"image": IMAGE}, {"text": "odd"}]
+    here, there = model.answer_each(samples), target.answer_each(samples)
+    assert np.array_equal(here[:-1], there[:-1])
+    assert reasons(there)[-1] == reasons(here)[-1]
+
+
+def test_what_a_server_can_not_read_is_told_for_each_sample() -> None:
+    answer = protocol.reply(local(), {"samples": [{"text": "x"}, {"txt": "x"}, {"text": 3}, 7]})
+    assert [row is None for row in answer["probabilities"]] == [False, True, True, True]
+    assert [error["index"] for error in answer["errors"]] == [1, 2, 3]
+    assert "there is no field 'txt' (did you mean 'text'?)" in answer["errors"][0]["reason"]
+    for body in ([], {}, {"samples": {}}, None):
+        with pytest.raises(InvalidSample, match="a request is"):
+            protocol.reply(local(), body)
+
+
+def test_a_served_version_changes_the_fingerprint(server: Server) -> None:
+    serve(server, local())
+    before = open_target(server.url).fingerprint()
+    serve(server, local(toxic_labels=("a",)))
+    assert open_target(server.url).fingerprint() != before

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 ROUNDING = 1e-6  # how far outside [0, 1] a score may lie
 SUM_ROUNDING = 1e-2  # how far from one exclusive labels' scores may add up: services round them to two or three digits
+SINGLE_PRECISION = 1e-5  # within which they are one, and are left as they are
 SHOWN = 300  # characters of an answer in a message
 
 
@@ -64,7 +65,8 @@ def checked_row(
             remedy="If its labels don't exclude each other, say so: label_kind=multilabel.",
         )
     row = row.clip(0, 1)
-    return (row / row.sum() if kind == "multiclass" else row).astype(np.float32)
+    rounded = kind == "multiclass" and abs(row.sum() - 1) > SINGLE_PRECISION
+    return (row / row.sum() if rounded else row).astype(np.float32)
 
 
 def given_label(row: NDArray[np.float32], labels: tuple[str, ...], thresholds: Mapping[str, float]) -> str:

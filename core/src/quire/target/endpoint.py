@@ -85,6 +85,10 @@ class Endpoint(Declaration):
             raise ValueError("an address begins with http:// or https:// and a host")
         if self.body is not None and self.form is not None:
             raise ValueError("a request has a `body` or a `form`, not both")
+        if not self.templated and (parts.query or parts.fragment):
+            raise ValueError(
+                "the address of a server of quire's protocol has no query: describe it by `body` or `form`"
+            )
         if self.templated and self.response is None:
             raise ValueError("`response` must say where in an answer the scores stand")
         return self

@@ -17,15 +17,17 @@
 
 with one row a sample, in order; a sample without an answer has null for its row and its reason among `errors`, which may
 be left out where there is none. Statuses: 401 and 403 credentials, 413 and 422 the samples are at fault, 429 and 503 (with
-Retry-After) come back later.
+Retry-After) come back later. `description` and `reply` are the server's half, the rest of this module the tester's.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from quire.errors import ConfigError, PluginError, TargetError
+from quire.errors import ConfigError, InvalidSample, PluginError, TargetError
+from quire.model import ItemError
 from quire.registry import names
 from quire.target.answers import Refusal, require_labels, shown
 from quire.target.external import Declaration
@@ -33,6 +35,7 @@ from quire.target.transport import Unreachable
 
 if TYPE_CHECKING:
     from quire.modality import Sample
+    from quire.model import Classifier
     from quire.target.transport import Transport
     from quire.task import Task
 
@@ -103,3 +106,46 @@ def parsed(body: bytes) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError):
         raise Refusal(f"the answer is no JSON: {shown(body.decode(errors='replace'))}") from None
+
+
+def description(model: Classifier) -> dict[str, Any]:
+    """What a server of `model` answers at /describe."""
+    task = model.task
+    return {
+        "protocol": PROTOCOL,
+        "task": task.name,
+        "fields": {name: modality.kind for name, modality in task.inputs.items()},
+        "optional": sorted(model.optional_fields),
+        "labels": list(model.labels),
+        "label_kind": model.label_kind,
+        "toxic_labels": sorted(model.toxic_labels),
+        "thresholds": dict(model.thresholds),
+        "limits": {name: bound for name, bound in asdict(model.limits).items() if bound is not None},
+        "deterministic": model.deterministic,
+        "cost_per_call": model.cost_per_call,
+        "version": model.fingerprint(),
+    }
+
+
+def reply(model: Classifier, body: Any) -> dict[str, Any]:
+    """What a server of `model` answers at /predict to the JSON `body`. InvalidSample for what is no such request.
+
+    A sample that can't be read or judged has its reason among the errors, and costs no other its answer.
+    """
+    if not isinstance(body, dict) or not isinstance(body.get("samples"), list):
+        raise InvalidSample('a request is {"samples": [...]}')
+    rows: list[list[float] | None] = [None] * len(body["samples"])
+    errors: list[dict[str, Any]] = []
+    readable: list[tuple[int, Sample]] = []
+    for index, encoded in enumerate(body["samples"]):
+        try:
+            readable.append((index, model.task.decode(encoded)))
+        except InvalidSample as error:
+            errors.append({"index": index, "reason": str(error)})
+    given = model.answer_each([sample for _, sample in readable])
+    for (index, _), answer in zip(readable, given, strict=True):
+        if isinstance(answer, ItemError):
+            errors.append({"index": index, "reason": answer.reason})
+        else:
+            rows[index] = answer.tolist()
+    return {"labels": list(model.labels), "probabilities": rows, "errors": errors}
