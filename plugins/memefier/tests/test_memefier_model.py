@@ -342,7 +342,7 @@ def test_a_validation_split_of_one_class_is_chosen_on_by_its_loss(
 
 
 def test_labels_that_only_validation_has_are_refused(make: Make, memes: Dataset) -> None:
-    with pytest.raises(DataError, match="has classes that training does not: no, yes"):
+    with pytest.raises(DataError, match="the validation split has classes that training does not: no, yes"):
         make().fit(memes, in_memory())
 
 

@@ -17,7 +17,8 @@ from quire.run import Run, RunInfo
 from quire.runtime import Runtime
 from quire.training import read_metrics
 from quire_tsc.config import Architecture, TSCConfig
-from quire_tsc.model import TSC, Members
+from quire_tsc.construction import Members
+from quire_tsc.model import TSC
 
 if TYPE_CHECKING:
     from pathlib import Path

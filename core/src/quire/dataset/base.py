@@ -251,10 +251,10 @@ def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
     )
 
 
-def require_known_labels(train: Dataset, other: Dataset) -> None:
-    """DataError naming the labels of `other`, such as a validation split, that `train` does not have."""
-    if unseen := sorted(set(other.labels) - set(train.labels)):
-        raise DataError(f"the {other.split} split has classes that training does not: {', '.join(unseen)}")
+def require_known_labels(train: Dataset, validation: Dataset) -> None:
+    """DataError naming the labels of the validation split that training does not have."""
+    if unseen := sorted(set(validation.labels) - set(train.labels)):
+        raise DataError(f"the validation split has classes that training does not: {', '.join(unseen)}")
 
 
 def canonical_split(name: str) -> str:

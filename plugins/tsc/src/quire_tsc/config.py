@@ -8,24 +8,11 @@ from typing import Literal, Self
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from quire.config import Config
+from quire_tsc.architectures import Architecture
 from quire_tsc.augment import Aggregate
 from quire_tsc.minirocket import Head
 from quire_tsc.preprocess import Interpolation, Missing, Normalize, Unequal
 
-Architecture = Literal[
-    "mlp",
-    "fcn",
-    "resnet",
-    "encoder",
-    "mcnn",
-    "tlenet",
-    "mcdcnn",
-    "time_cnn",
-    "twiesn",
-    "inception",
-    "inception_time",
-    "minirocket",
-]
 OptimizerName = Literal["adam", "adadelta", "sgd"]
 Select = Literal["train_loss", "val_loss", "last"]
 

@@ -11,19 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from quire.dataset import Dataset, Subset, stratified_split
-from quire.errors import ConfigError, DataError, RunError, Where
+from quire.errors import ConfigError, DataError, Where
 from quire.model import Classifier, Demo, Embedder, Explainer, Explanation, Exporter
 from quire.runtime import in_batches_that_fit
 from quire.task import SERIES_CLASSIFICATION
 from quire.training import ByCount, Every, NeuralModel, Phase, Selection
 from quire.training.export import export_network
-from quire_tsc.augment import Aggregate, Slices, Slicing, aggregate, mcnn_slicing, tlenet_slicing, vote_error
+from quire_tsc.answers import Probabilities, sliced_embedding, sliced_probabilities
+from quire_tsc.architectures import CLOSED_FORM, POOLED, SLICED
+from quire_tsc.augment import Slicing, vote_error
 from quire_tsc.cam import class_activation_map, plot_class_activation_maps
 from quire_tsc.config import Recipe, TSCConfig, batch_size, recipe_of
+from quire_tsc.construction import Construction, Members
 from quire_tsc.fold import fold_batchnorm
 from quire_tsc.grouped import GroupTraining, can_group, detach_member, fit_seeds, is_worth_grouping
 from quire_tsc.minirocket import MiniRocketModel, fit_minirocket_model
-from quire_tsc.networks import NETWORKS, Network, PooledNetwork
 from quire_tsc.preprocess import Preprocessing
 from quire_tsc.recalibrate import recalibrate_batchnorm
 from quire_tsc.training import UpdatePatience, optimization
@@ -40,41 +42,9 @@ if TYPE_CHECKING:
     from quire.runtime import Runtime
     from quire.training import Part, StepContext
     from quire.training.export import Format
+    from quire_tsc.networks import Network, PooledNetwork
 
 Batch = dict[str, Tensor | None]
-POOLED = ("fcn", "resnet", "inception", "inception_time")
-SLICED = ("mcnn", "tlenet")
-CLOSED_FORM = ("twiesn", "minirocket")
-TIME_STEPS_AT_ONCE = 2**17  # of slices: 128 MiB for each of mcnn's scales
-
-
-class Members(nn.Module):
-    """Networks that are trained one after the other: an ensemble, or the points of a grid."""
-
-    def __init__(self, members: Sequence[Network]) -> None:
-        super().__init__()
-        self.members = nn.ModuleList(members)
-
-    def __iter__(self) -> Iterator[Network]:
-        return (cast("Network", member) for member in self.members)
-
-
-class Probabilities(nn.Module):
-    """The whole of a prediction on preprocessed series [n, channels, length]: probabilities [n, classes]."""
-
-    def __init__(self, networks: Sequence[Network], slicing: Slicing | None, rule: Aggregate) -> None:
-        super().__init__()
-        self.networks = nn.ModuleList(networks)
-        self.slicing, self.rule = slicing, rule
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The mean over the networks, or one network's answers for a series' slices joined into one."""
-        networks = [cast("Network", network) for network in self.networks]
-        if self.slicing is None:
-            return torch.stack([network.probabilities(network(x, mask)) for network in networks]).mean(dim=0)
-        slices = self.slicing.slices(x)
-        answers = networks[0].probabilities(networks[0](slices.all()))
-        return aggregate(answers.view(-1, slices.per_series, answers.shape[1]), self.rule)
 
 
 class TSC(NeuralModel, Classifier, Embedder, Explainer, Exporter):
@@ -106,17 +76,12 @@ class TSC(NeuralModel, Classifier, Embedder, Explainer, Exporter):
     @property
     def labels(self) -> tuple[str, ...]:
         """The classes of the training data; integers in numeric order. RunError before `fit` or `load`."""
-        return tuple(self._fact("labels"))
+        return tuple(self.fact("labels"))
 
     @property
     def preprocessing(self) -> Preprocessing:
         """What is done to series before the network, fitted on the training series. RunError before `fit` or `load`."""
-        return Preprocessing.from_json(self._fact("preprocessing"))
-
-    def _fact(self, name: str) -> Any:
-        if name not in self.facts:
-            raise RunError("this TSC has not been trained yet", remedy="Call fit, or load a model.")
-        return self.facts[name]
+        return Preprocessing.from_json(self.fact("preprocessing"))
 
     @property
     def can_explain(self) -> bool:
@@ -154,50 +119,20 @@ class TSC(NeuralModel, Classifier, Embedder, Explainer, Exporter):
 
     # -- networks
 
-    def build(self) -> nn.Module:
-        """The configured network; several for an ensemble or, before its choice, MCNN's grid."""
-        name, options = self.config.architecture, {}
-        match name:
-            case "mcnn" if "mcnn" not in self.facts:
-                return Members([self._mcnn(*point) for point in self._grid()])
-            case "mcnn":
-                return self._mcnn(**self.facts["mcnn"])
-            case "inception_time":
-                return Members([self._inception() for _ in range(self.config.inception.n_ensemble)])
-            case "inception":
-                return self._inception()
-            case "encoder":
-                options = self.config.encoder.model_dump()
-            case "tlenet":
-                options = {"length": self._slicing().size}
-        return self._new(name, **options)
-
-    def _new(self, name: str, **options: Any) -> Network:
-        fitted = self.preprocessing
-        shape = {"channels": fitted.channels, "length": fitted.length, "classes": len(self.labels)}
-        return NETWORKS[name](**{**shape, **options})
-
-    def _inception(self) -> Network:
-        return self._new("inception", **self.config.inception.model_dump(exclude={"n_ensemble"}))
-
-    def _mcnn(self, pool_factor: int, filter_size: float) -> Network:
-        return self._new(
-            "mcnn",
-            length=self._slicing().size,
-            series_length=self.preprocessing.length,
-            pool_factor=pool_factor,
-            filter_size=filter_size,
+    @property
+    def construction(self) -> Construction:
+        """What the networks are built from. RunError before `fit` or `load`."""
+        return Construction(
+            self.config, self.preprocessing, len(self.labels), sum(self.facts["counts"]), self.facts.get("mcnn")
         )
 
-    def _grid(self) -> list[tuple[int, float]]:
-        options = self.config.mcnn
-        return [(pool, size) for pool in options.pool_factors for size in options.filter_sizes]
+    def build(self) -> nn.Module:
+        """The configured network; several for an ensemble or, before its choice, MCNN's grid."""
+        return self.construction.build()
 
     def _slicing(self) -> Slicing:
-        length = self.preprocessing.length
-        if self.config.architecture == "mcnn":
-            return mcnn_slicing(length)
-        return tlenet_slicing(length, sum(self.facts["counts"]))
+        """How series are cut, of an architecture that takes slices."""
+        return cast("Slicing", self.construction.slicing)
 
     def _networks(self) -> list[Network]:
         """The networks whose answers are averaged, folded for inference."""
@@ -224,8 +159,6 @@ class TSC(NeuralModel, Classifier, Embedder, Explainer, Exporter):
         recipe = recipe_of(self.config)
         if recipe.select == "val_loss" and validation is None:
             train, validation = self._hold_out(train, recipe, (runtime or self.runtime).seed)
-        if validation is not None:
-            self._check_labels(train, validation)
         self._selects_on_validation = recipe.select == "val_loss" and validation is not None
         self._has_validation = validation is not None
         super().fit(train, validation, runtime=runtime, run=run)
@@ -293,11 +226,6 @@ class TSC(NeuralModel, Classifier, Embedder, Explainer, Exporter):
             return train, None
         kept, held = stratified_split(targets, recipe.held_out, seed)
         return Subset(train, kept.tolist()), Subset(train, held.tolist(), split="validation")
-
-    def _check_labels(self, train: Dataset, validation: Dataset) -> None:
-        unseen = sorted(set(validation.labels) - set(train.labels))
-        if unseen:
-            raise DataError(f"the validation split has classes that training does not: {', '.join(unseen)}")
 
     def phases(self, train: Dataset) -> list[Phase]:
         """One phase, or one per member."""
@@ -407,7 +335,7 @@ class TSC(NeuralModel, Classifier, Embedder, Explainer, Exporter):
         network = cast("Network", self._phase_network(phase))
         errors, correct, samples = 0.0, 0.0, 0
         for batch, count in batches:
-            shares = self._sliced_probabilities(network, batch["x"], "vote")
+            shares = sliced_probabilities(network, self._slicing(), batch["x"], "vote")
             errors += vote_error(shares, batch["y"]) * count
             correct += float((shares.argmax(dim=1) == batch["y"]).sum())
             samples += count
@@ -434,13 +362,13 @@ class TSC(NeuralModel, Classifier, Embedder, Explainer, Exporter):
     def _choose(self, validation: Dataset) -> None:
         """Keep the grid point of the lowest vote error on `validation`, the first of equals."""
         whole = self.runtime.move(self.collate([validation[index] for index in range(len(validation))]))
+        slicing = self._slicing()
         errors = [
-            vote_error(self._sliced_probabilities(member.eval(), whole["x"], "vote"), whole["y"])
+            vote_error(sliced_probabilities(member.eval(), slicing, whole["x"], "vote"), whole["y"])
             for member in cast("Members", self.network)
         ]
         winner = int(np.argmin(errors))
-        pool_factor, filter_size = self._grid()[winner]
-        self.facts["mcnn"] = {"pool_factor": pool_factor, "filter_size": filter_size}
+        self.facts["mcnn"] = self.construction.grid[winner]
         self._network = self.network.get_submodule(f"members.{winner}")
 
     def _fit_closed_form(self, train: Dataset, runtime: Runtime) -> Self:
@@ -467,15 +395,8 @@ class TSC(NeuralModel, Classifier, Embedder, Explainer, Exporter):
         x, mask = cast("Tensor", batch["x"]), batch["mask"]
         if self.config.architecture in SLICED:
             (network,) = self._networks()
-            return self._sliced_probabilities(network, x, self.config.aggregate)
+            return sliced_probabilities(network, self._slicing(), x, self.config.aggregate)
         return torch.stack([network.probabilities(network(x, mask)) for network in self._networks()]).mean(dim=0)
-
-    def _sliced_probabilities(self, network: Network, x: Tensor, rule: Aggregate) -> Tensor:
-        """One distribution per series [n, classes] from those of its slices, computed in pieces that fit."""
-        slices = self._slicing().slices(x)
-        with torch.no_grad():
-            parts = [network.probabilities(network(slices.take(index))) for index in _pieces(slices)]
-        return aggregate(torch.cat(parts).view(len(x), slices.per_series, -1), rule)
 
     def predict_proba(self, samples: Sequence[Sample]) -> NDArray[np.float32]:
         """Probabilities float32 [n, classes], columns in the order of `labels`."""
@@ -509,11 +430,9 @@ class TSC(NeuralModel, Classifier, Embedder, Explainer, Exporter):
 
     def _embedded(self, network: Network, batch: Batch) -> Tensor:
         x = cast("Tensor", batch["x"])
-        if self.config.architecture not in SLICED:
-            return network.embed(x, batch["mask"])
-        slices = self._slicing().slices(x)
-        parts = [network.embed(slices.take(index)) for index in _pieces(slices)]
-        return torch.cat(parts).view(len(x), slices.per_series, -1).mean(dim=1)
+        if self.config.architecture in SLICED:
+            return sliced_embedding(network, self._slicing(), x)
+        return network.embed(x, batch["mask"])
 
     def class_activation_maps(self, samples: Sequence[Sample]) -> list[NDArray[np.float32]]:
         """CAM_c(t) of every class, float32 [classes, length] per sample (sec. 5.1); an ensemble's is its mean.
@@ -589,12 +508,6 @@ class TSC(NeuralModel, Classifier, Embedder, Explainer, Exporter):
         self.facts = state["facts"]
         kind = TWIESN if self.config.architecture == "twiesn" else MiniRocketModel
         self._closed_form = kind.from_arrays(state["closed_form"])
-
-
-def _pieces(slices: Slices) -> tuple[Tensor, ...]:
-    """The indices of all slices, in pieces of TIME_STEPS_AT_ONCE."""
-    index = torch.arange(len(slices), device=slices.values.device)
-    return torch.split(index, max(1, TIME_STEPS_AT_ONCE // slices.size))
 
 
 def mcnn_batch(slices: int) -> int:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from quire.report import Figure, Table
 from quire.study import Method, Published, Results, Source, Study
+from quire_tsc.architectures import ARCHITECTURES
 from quire_tsc.catalogue import CatalogueEntry, catalogue
 from quire_tsc.reference import TITLES, Benchmark, reference_results
 
@@ -17,20 +18,6 @@ if TYPE_CHECKING:
 
     from quire.report import Cell
 
-ARCHITECTURES = (
-    "fcn",
-    "resnet",
-    "mlp",
-    "encoder",
-    "mcnn",
-    "tlenet",
-    "mcdcnn",
-    "time_cnn",
-    "twiesn",
-    "inception",
-    "inception_time",
-    "minirocket",
-)
 UNCOUNTED = {
     "ElectricDevices": 8926 * 96,
     "EthanolLevel": 504 * 1751,
