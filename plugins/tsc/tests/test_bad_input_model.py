@@ -12,7 +12,6 @@ from quire.dataset import InMemory, Subset
 from quire.errors import ConfigError, DataError, InvalidSample, QuireError, RunError
 from quire.runtime import Runtime
 from quire.task import SERIES_CLASSIFICATION
-from quire_tsc import model as tsc_model
 from quire_tsc import twiesn
 from quire_tsc.config import TSCConfig
 from quire_tsc.model import TSC
@@ -182,7 +181,7 @@ def test_slices_are_cut_when_they_are_needed(
         return embed(network, x, mask)
 
     monkeypatch.setattr(TLeNet, "embed", spy)
-    monkeypatch.setattr(tsc_model, "TIME_STEPS_AT_ONCE", 8 * 30)
+    monkeypatch.setattr("quire_tsc.answers.TIME_STEPS_AT_ONCE", 8 * 30)
     np.testing.assert_allclose(trained("tlenet").predict_proba(list(ramps(20, seed=1))), whole, atol=1e-6)
     assert sum(sizes) == 20 * 8 * (48 - 7 + 24 - 7 + 12 - 7)  # every slice of 8 of the three warped copies
     assert max(sizes) == 8 * 30

@@ -96,7 +96,7 @@ def test_mcnn_keeps_the_first_grid_point_of_the_lowest_validation_vote_error(
 
     def spy(model: TSC, validation: Dataset) -> None:
         members = list(model.network) if isinstance(model.network, Members) else []
-        seen.update(members=[member.eval() for member in members], validation=validation, grid=model._grid())
+        seen.update(members=[member.eval() for member in members], validation=validation, grid=model.construction.grid)
         choose(model, validation)
 
     monkeypatch.setattr(TSC, "_choose", spy)
@@ -118,8 +118,9 @@ def test_mcnn_keeps_the_first_grid_point_of_the_lowest_validation_vote_error(
             mistakes.append(1.0 if true < votes.max() else 0.5 if (votes == votes.max()).sum() > 1 else 0.0)
         errors.append(np.mean(mistakes))
     winner = int(np.argmin(errors))
-    assert seen["grid"] == [(2, 0.05), (2, 0.2), (3, 0.05), (3, 0.2)]
-    assert model.facts["mcnn"] == dict(zip(("pool_factor", "filter_size"), seen["grid"][winner], strict=True))
+    points = [(2, 0.05), (2, 0.2), (3, 0.05), (3, 0.2)]
+    assert seen["grid"] == [{"pool_factor": pool, "filter_size": size} for pool, size in points]
+    assert model.facts["mcnn"] == seen["grid"][winner]
     assert model.network is seen["members"][winner]
 
 
