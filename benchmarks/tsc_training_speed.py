@@ -77,10 +77,17 @@ def compare(contenders: dict[str, Contender], architecture: str, batch: int, rou
     running = list(rates.rounds)
     for number in range(rounds):
         for name in (*running[number % len(running) :], *running[: number % len(running)]):
-            contenders[name].tell({})
-            taken = contenders[name].answer()
+            if name in rates.failed:
+                continue
+            try:
+                contenders[name].tell({})
+                taken = contenders[name].answer()
+            except Failed as failure:
+                rates.failed[name] = str(failure)
+                del rates.rounds[name]
+                continue
             rates.rounds[name].append(taken["samples"] / taken["cpu"])
-    for name in running:
+    for name in rates.rounds:
         contenders[name].answer()  # done
     return rates
 

@@ -39,7 +39,8 @@ def main() -> None:
     try:
         library = importlib.import_module(f"tsc_peers.with_{name}")
     except Exception as error:
-        lines.send({"error": f"can't be imported: {type(error).__name__}: {error}"})
+        for _ in sys.stdin:
+            lines.send({"error": f"can't be imported: {type(error).__name__}: {error}"})
         return
     for line in sys.stdin:
         try:
