@@ -39,6 +39,19 @@ def readers(task: Task, *, of: str | None = None) -> Iterator[tuple[str, type[Da
         yield name, reader
 
 
+def own_reader(path: Path, distribution: str) -> str | None:
+    """The data set class of `distribution` that recognises the layout at `path`, whatever its task; None if none does."""
+    for description in registry.descriptions("dataset"):
+        if description.distribution == distribution:
+            try:
+                reader: type[Dataset] = registry.get(description.name, "dataset")
+            except PluginError:
+                continue
+            if not _reads_any_task(reader) and reader.recognises(path):
+                return description.name
+    return None
+
+
 def find_reader(path: Path, task: Task, *, of: str | None = None) -> tuple[str, type[Dataset]]:
     """The first of `readers` that recognises the layout at `path`. DataError naming all that were asked if none does."""
     if not path.exists():

@@ -148,14 +148,17 @@ def open_seeds(
 ) -> Dataset:
     """The data that the search begins with: what the user names, or the test split of the target's own.
 
-    Read by the class that the user or the tester names, else as the target's own data are, else by the layout.
+    Read by the class that the user or the tester names, or by one of the tester's package that recognises the layout;
+    else as the target's own data are, else by the layout.
     """
     from quire import registry
     from quire.cli.evaluate import open_data
-    from quire.discovery import find_reader, reader_options
+    from quire.discovery import find_reader, own_reader, reader_options
     from quire.errors import ConfigError
 
     reader_name = dataset or tester.seeds
+    if reader_name is None and data is not None and data.exists() and tester.name in registry.names("tester"):
+        reader_name = own_reader(data, registry.describe(tester.name, "tester").distribution)
     if run is not None and reader_name is None and not options and (data is None or run.info.data is not None):
         return open_data(run, data, split or "test", on_error)
     if data is None:
