@@ -122,6 +122,7 @@ def test_expected_seconds_come_from_the_nearest_measurement() -> None:
     assert estimator.explained(cell(A, LARGE)) == (300.0, "measured, by size")  # 6 s for 20 units
     assert estimator.explained(cell(A, Source("unsized", None))) == (3.0, "mean of the model")
     assert estimator.explained(cell(Method("c", "toy"), LARGE)) == (300.0, "other models, by size")
+    assert estimator.explained(cell(B, LARGE)) == (300.0, "other models, by size")  # its published time says less
     assert estimator.explained(cell(B, Source("unsized", None))) == (None, "unknown")
 
 
@@ -170,6 +171,7 @@ def test_the_estimate_of_a_study_by_hand() -> None:
     rows = [row("a", "small", 0, cpu_seconds=36.0), row("a", "small", 1, cpu_seconds=36.0)]
     found = estimate(cells, rows, {("a", "large"): Published(0.9, seconds=7200.0)})
     assert (found.cells, found.done, found.unknown) == (8, 2, 0)
+    assert (found.guessed, found.unmeasured) == (4, ("b",))
     assert found.spent == pytest.approx(0.02)
     # a on large: 2 cells of 3,600 s; b by the rate of a: 2 x 36 s and 2 x 3,600 s
     assert found.hours == pytest.approx(0.02 + 2 + 0.02 + 2)

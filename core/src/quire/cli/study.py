@@ -216,6 +216,11 @@ def _print_estimate(plan: Plan, workers: int | None, price: float | None, as_jso
         return
     print_table(found.table.columns, found.table.rows)
     print(f"{found.cells} cells, {found.done} done; {found.unknown} of the others can't be estimated yet")
+    if found.guessed:
+        print(
+            f"{found.guessed} cells are guesses, easily wrong by a factor of ten: no cell of {', '.join(found.unmeasured)} "
+            "was measured; run one of each on a small data set first (--only MODEL/DATA --seeds 1)"
+        )
     print(
         f"{found.hours:.1f} worker hours, {found.spent:.1f} of them spent; published: {found.published_hours:.1f} hours"
     )

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from quire.study.cells import Cell, Published, Row
     from quire.study.together import Bundle
 
+GUESSED_BY_SIZE = "other models, by size"
+GUESSED_BY_PUBLISHED = "published, scaled as other models"
+
 
 @dataclass
 class _Rate:
@@ -35,8 +38,10 @@ class Estimator:
     """Expected seconds of cells.
 
     In this order: the mean of the same model's measured cells on the same data set; their time per unit of size; the
-    published time of a training, scaled as measured and published times of the same model (else of all models) stand
-    to each other; time per unit of size over all models; the model's mean.
+    published time of a training, scaled as measured and published times of the same model stand to each other; the
+    model's mean. Without a measured cell of the model it is a guess: time per unit of size over the other models, else
+    its published time, scaled as those of the others are. The latter comes last because models are published under one
+    recipe and measured under another, which shortens some trainings twentyfold and others not at all.
     """
 
     def __init__(
@@ -80,9 +85,9 @@ class Estimator:
             (same.times(1) if same else None, "measured"),
             (self._by_size[model].times(size), "measured, by size"),
             (self._by_published[model].times(published), "published, scaled"),
-            (self._by_published[None].times(published), "published, scaled"),
-            (self._by_size[None].times(size), "other models, by size"),
             (own_mean.times(1) if own_mean else None, "mean of the model"),
+            (self._by_size[None].times(size), GUESSED_BY_SIZE),
+            (self._by_published[None].times(published), GUESSED_BY_PUBLISHED),
         )
         return next(((seconds, basis) for seconds, basis in candidates if seconds is not None), (None, "unknown"))
 
@@ -117,13 +122,16 @@ class Estimate:
     """The cost of a study: one line per model and the sums.
 
     hours: of workers (one CPU thread, or a share of a GPU), of which `spent` are over; unknown: cells without an
-    estimate; published_hours: of the same trainings on the paper's machines, as far as they are known.
+    estimate; guessed: cells of models of which none was measured, in `hours` and easily wrong by a factor of ten;
+    unmeasured: these models; published_hours: of the same trainings on the paper's machines, as far as they are known.
     """
 
     table: Table
     cells: int
     done: int
     unknown: int
+    guessed: int
+    unmeasured: tuple[str, ...]
     hours: float
     spent: float
     published_hours: float
@@ -164,6 +172,8 @@ def estimate(cells: Sequence[Cell], rows: Sequence[Row], published: Mapping[tupl
         cells=len(cells),
         done=sum(line.done for line in lines.values()),
         unknown=sum(line.bases["unknown"] for line in lines.values()),
+        guessed=sum(line.guessed for line in lines.values()),
+        unmeasured=tuple(name for name, line in lines.items() if line.guessed),
         hours=spent + rest,
         spent=spent,
         published_hours=sum(line.published for line in lines.values()) / 3600,
@@ -178,5 +188,9 @@ class _Line:
         self.spent = self.rest = self.published = 0.0
         self.bases: dict[str, int] = defaultdict(int)
 
+    @property
+    def guessed(self) -> int:
+        return self.bases[GUESSED_BY_SIZE] + self.bases[GUESSED_BY_PUBLISHED]
+
     def derived(self) -> str:
-        return "; ".join(f"{basis} ({count})" for basis, count in sorted(self.bases.items()))
+        return "; ".join(f"{basis} ({count})" for basis, count in sorted(self.bases.items()) if count)
