@@ -80,7 +80,7 @@ class Review(Study):
             for row in reference_results(self.benchmark).to_dict("records")
         }
 
-    def _seconds(self, row: Mapping[str, Any], later: Mapping[tuple[str, str], Any]) -> float | None:
+    def _seconds(self, row: Mapping[Any, Any], later: Mapping[Any, Any]) -> float | None:
         """The published training time or, where the benchmark lacks it, that of the later run of 128."""
         known = _known(row["train_seconds"])
         return known if known or self.benchmark == "mts12" else _known(later.get((row["model"], row["dataset"])))
