@@ -20,7 +20,9 @@ def command(
     from quire.cli.output import note, print_json, print_table
     from quire.conformance import check_plugin
 
-    checked = names or [d.name for kind in ("model", "dataset", "evaluator") for d in registry.descriptions(kind)]
+    checked = names or [
+        d.name for kind in ("model", "dataset", "evaluator", "tester") for d in registry.descriptions(kind)
+    ]
     outcomes = []
     for name in dict.fromkeys(checked):
         note(f"checking {name}")

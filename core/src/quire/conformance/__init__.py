@@ -16,7 +16,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from quire import registry
-from quire.conformance import capabilities, datasets, evaluators, models, options, package, trainings
+from quire.conformance import capabilities, datasets, evaluators, models, options, package, testers, trainings
 from quire.conformance.subject import Broken, NotApplicable, Subject
 from quire.errors import PluginError
 
@@ -30,14 +30,14 @@ _CHECKS: dict[str, tuple[ModuleType, ...]] = {
     "model": (options, trainings, models, capabilities),
     "dataset": (options, datasets),
     "evaluator": (options, evaluators),
-    "tester": (options,),
+    "tester": (options, testers),
     "package": (package,),
 }
 _SUBJECTS: dict[str, type[Subject]] = {
     "model": models.ModelSubject,
     "dataset": datasets.DatasetSubject,
     "evaluator": evaluators.EvaluatorSubject,
-    "tester": Subject,
+    "tester": testers.TesterSubject,
 }
 
 

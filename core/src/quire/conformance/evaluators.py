@@ -37,7 +37,7 @@ class EvaluatorSubject(Subject):
     def data(self) -> Dataset:
         """Labelled vectors for an evaluator of any task, else the sample of an installed reader for its task."""
         if self.cls.task is None:
-            return _labelled_vectors()
+            return labelled_vectors()
         for _, reader in readers(self.cls.task):
             try:
                 path = reader.sample(self.new_folder() / "release", seed=0)
@@ -135,7 +135,11 @@ def stand_in(data: Dataset, mistakes: frozenset[str] = frozenset()) -> Model:
 
 def check_report(subject: EvaluatorSubject) -> None:
     """The report says how many samples it rests on, and its JSON is what quire.report.REPORT_SCHEMA describes."""
-    report = subject.judge(subject.data)
+    require_readable(subject, subject.judge(subject.data))
+
+
+def require_readable(subject: Subject, report: Report) -> None:
+    """Raise Broken unless the report counts its samples and can be written and read back."""
     subject.require(report.n_used > 0, "does not say how many samples it used", "Set n_used.")
     folder = subject.new_folder()
     report.write(folder)
@@ -145,14 +149,19 @@ def check_report(subject: EvaluatorSubject) -> None:
         subject.require(False, f"writes a report.json that is no report: {error}", "Leave to_json to Report.")
 
 
-def check_page(subject: EvaluatorSubject) -> None:
-    """The report's page is self-contained: no script, and nothing that is loaded from outside."""
-    page = _Page(subject.report.to_html())
+def require_self_contained(subject: Subject, report: Report) -> None:
+    """Raise Broken if the report's page runs a script or loads anything."""
+    page = _Page(report.to_html())
     subject.require(
         not page.outside,
         f"makes a page that is not self-contained: {listed(page.outside)}",
         "Put drawings into the report as figures, and leave the page to Report.",
     )
+
+
+def check_page(subject: EvaluatorSubject) -> None:
+    """The report's page is self-contained: no script, and nothing that is loaded from outside."""
+    require_self_contained(subject, subject.report)
 
 
 def check_perfect_predictions(subject: EvaluatorSubject) -> None:
@@ -219,12 +228,18 @@ def check_left_out(subject: EvaluatorSubject) -> None:
     data = InMemory(samples, task=subject.data.task, name=subject.data.name)
     data.skipped.append(InvalidSample("can't be read", where=Where(sample="the bad one")))
     report = subject.judge(data)
+    require_left_out(subject, report)
+
+
+def require_left_out(subject: Subject, report: Report) -> None:
+    """Raise Broken unless the report names the one sample that the reader left out."""
     reported = report.n_left_out == 1 and any("the bad one" in message for message in report.left_out)
     mend = "Put the dataset's `skipped` into left_out: PredictionEvaluator does."
     subject.require(reported, "does not report a sample that was left out", mend)
 
 
-def _labelled_vectors() -> Dataset:
+def labelled_vectors() -> Dataset:
+    """Twelve vectors [4] of three labels, for what takes data of any task."""
     rng = np.random.default_rng(0)
     labels = ("ant", "bee", "cat")
     samples = [
