@@ -154,11 +154,13 @@ class Tester(Judge, ABC):
     """Finds inputs that a classifier gets wrong, starting from seeds whose labels are known.
 
     `seeds` names the data set class that reads them, for a tester whose seeds are of a kind of their own; None for one
-    that starts from any data of the target's task.
+    that starts from any data of the target's task. `quick` are options with which a search takes seconds; the
+    conformance suite searches with them.
     """
 
     __test__: ClassVar[bool] = False  # or pytest takes it for a test case
     seeds: ClassVar[str | None] = None
+    quick: ClassVar[Mapping[str, Any]] = {}
 
     @abstractmethod
     def test(

@@ -88,7 +88,7 @@ class TesterSubject(Subject):
 
     def new(self) -> Tester:
         """A tester with the options of its `quick` searches."""
-        return self.cls(**getattr(self.cls, "quick", {}))
+        return self.cls(**self.cls.quick)
 
     @once
     def setting(self) -> tuple[Dataset, Task]:
