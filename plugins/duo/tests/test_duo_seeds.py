@@ -220,7 +220,7 @@ def test_davidson_and_hatecheck(tmp_path: Path) -> None:
     ]
 
 
-def test_memes_are_pairs_if_toxic_and_two_seeds_if_not(tmp_path: Path) -> None:
+def test_memes_are_pairs_and_benign_ones_two_seeds_more(tmp_path: Path) -> None:
     (tmp_path / "img").mkdir()
     for name in ("1", "2"):
         Image.new("RGB", (4, 4)).save(tmp_path / "img" / f"{name}.png")
@@ -231,11 +231,12 @@ def test_memes_are_pairs_if_toxic_and_two_seeds_if_not(tmp_path: Path) -> None:
     assert "there is no file 'img/3.png'" in str(data.skipped[0])
     seeds = seeds_of(data, {"toxic"})
     assert [(info.id, info.modality, info.toxic) for info in seeds] == [
+        ("meme-1", PAIR, False),
         ("meme-1#text", "text", False),
         ("meme-1#image", "image", False),
         ("meme-2", PAIR, True),
     ]
-    assert set(seeds.load(seeds.infos[2]).value) == {"text", "image"}
+    assert set(seeds.load(seeds.infos[3]).value) == {"text", "image"}
 
 
 def test_folders_of_media(tmp_path: Path) -> None:

@@ -3,22 +3,51 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quire.errors import ConfigError
+from quire.modality import Label, Text
 from quire.tester import Finding
 from quire_duo.media import MarkedStore, write_case
 from quire_duo.plain import IDENTITY
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from quire.modality import Modality
     from quire.model import Classifier
     from quire_duo.generate import Made, Maker, Plan
     from quire_duo.journal import Outcome
     from quire_duo.seed_set import SeedSet
     from quire_duo.verdict import Policy
+
+
+class StoredSample(dict[str, Any]):
+    """A sample whose media may stand in files, which are read whenever they are asked for: many take little memory."""
+
+    def __init__(self, values: Mapping[str, Any], modalities: Mapping[str, Modality[Any]]) -> None:
+        super().__init__(values)
+        self._modalities = modalities
+
+    def __getitem__(self, name: str) -> Any:
+        value = super().__getitem__(name)
+        return self._modalities[name].read(value) if isinstance(value, Path) else value
+
+    def __iter__(self) -> Iterator[str]:  # without it, {**sample} would take the paths
+        return iter(list(self.keys()))
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """As of any dict."""
+        return self[name] if name in self else default  # noqa: SIM401 - it is what get is
+
+    def items(self) -> Any:
+        """As of any dict."""
+        return [(name, self[name]) for name in self]
+
+    def values(self) -> Any:
+        """As of any dict."""
+        return [self[name] for name in self]
 
 
 class Keeper:
@@ -57,17 +86,18 @@ class Keeper:
             self._store.add(finding)
 
     def findings(self) -> list[Finding]:
-        """All findings; of those in the folder, the files of their media stand in the place of the media."""
+        """All findings; of those in the folder, media are read when they are asked for."""
         if self._store is None:
             return list(self._found.values())
+        folder, inputs = self._store.folder, self._maker.task.inputs
         found = []
-        for row in stored_rows(self._store.folder):
-            sample = {
-                name: row[name] if self._maker.task.inputs[name].kind == "text" else self._store.folder / row[name]
-                for name in self._maker.task.inputs
+        for row in stored_rows(folder):
+            values = {
+                name: row[name] if isinstance(modality, Text | Label) else folder / row[name]
+                for name, modality in inputs.items()
                 if name in row
             }
-            sample["id"] = row["id"]
+            sample = StoredSample({"id": row["id"], **values}, inputs)
             found.append(Finding(row["id"], sample, row["target"], row["got"], row["score"], row["reason"]))
         return found
 
@@ -78,7 +108,7 @@ class Keeper:
         what = "lets pass" if toxic else "flags, as it does its toxic counterpart's form, the benign"
         return Finding(
             plan.id,
-            sample,
+            StoredSample(sample, self._maker.task.inputs),
             expected=label_for(plan, self._labels, self._policy, self._own),
             got=self._labels[row.index(max(row))],
             score=1 - score if toxic else score,

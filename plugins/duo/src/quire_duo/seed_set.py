@@ -142,9 +142,9 @@ class SeedSet:
 def seeds_of(dataset: Dataset, toxic_labels: Iterable[str], kind: str = "general") -> SeedSet:
     """The samples of any data set of labels as seeds: those whose target is among `toxic_labels` are toxic.
 
-    A sample with one field is a seed of that field's kind of content. Of a benign sample with several fields each field
-    is a seed of its own ("id#text", "id#image"); a toxic one is one seed of the modality "pair", for which part of it
-    bears the meaning is not known. `kind` is that of samples that name none. All samples are read once: what can't be
+    A sample with one field is a seed of that field's kind of content. One with several fields is a seed of the modality
+    "pair": which part of it bears the meaning is not known. If it is benign, each of its fields is a seed of its own too
+    ("id#text", "id#image"). `kind` is that of samples that name none. All samples are read once: what can't be
     read, and a recording that is clipped, is left out and told in `skipped`.
     """
     toxic = frozenset(toxic_labels)
@@ -172,9 +172,9 @@ def _infos(
     identifier = str(sample.get("id", index))
     notes = {name: sample.get(name) for name in ("language", "concept", "source", "licence")}
     several = len(content) > 1
-    values = {PAIR: content} if several and toxic else content
+    values = ({PAIR: content} if several else {}) | ({} if several and toxic else content)
     for modality, value in values.items():
-        name = f"{identifier}#{modality}" if several and not toxic else identifier
+        name = f"{identifier}#{modality}" if several and modality != PAIR else identifier
         length = Seed(name, kind, toxic, modality, value).length if modality != PAIR else 0.0
         yield SeedInfo(name, str(sample.get("kind") or kind), toxic, modality, length, label, index, **notes)
 

@@ -31,7 +31,7 @@ from quire_duo.verdict import Policy
 from quire_duo.workshop import Workshop
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from quire.dataset import Dataset
@@ -51,6 +51,8 @@ class Duo(Tester):
 
     name = "duo"
     Options: ClassVar[type[DuoOptions]] = DuoOptions
+    quick: ClassVar[dict[str, Any]] = {"rules": ("T.*", "TI.screenshot"), "per_rule": 3}
+    """Options with which the conformance suite's searches take seconds."""
     options: DuoOptions
 
     def __init__(
@@ -253,7 +255,6 @@ class Duo(Tester):
             findings=keeper.findings(),
             task=target.task,
             n_used=len(answered),
-            n_left_out=len(outcomes) - len(answered),
             notes=self._notes(search, runner, spent=spent),
             summary=summary,
             costs=amounts,
@@ -262,6 +263,7 @@ class Duo(Tester):
             seeds_used=[info.id for infos in search.usable.values() for info in infos],
         )
         report.left_out = search.seeds.skipped
+        report.n_left_out = len(report.left_out)
         return report
 
     def _notes(self, search: Search, runner: Runner, *, spent: bool) -> list[str]:
