@@ -47,8 +47,13 @@ def write_pack(folder: Path, output: Path, *, most: int = 200, seed: int = 0) ->
         with (building / "labels.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
-            writer.writerows([outcome.case, "", "", ""] for outcome, _, _ in chosen)
+            writer.writerows([hidden(outcome.case), "", "", ""] for outcome, _, _ in chosen)
     return len(chosen)
+
+
+def hidden(case: str) -> str:
+    """A case's name without its rule, for people who judge it: the hash alone."""
+    return case.rpartition("-")[2]
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ def import_labels(folder: Path, labels: Path) -> HumanFigures:
     Cases need at least three labels, each of another person; an even vote is not toxic. Kappa is of the first labels of
     each case, as many as every case has. Raises DataError naming line and field of a bad row.
     """
-    outcomes = {outcome.case: outcome for outcome in read_results(folder) if outcome.answered}
+    outcomes = {hidden(outcome.case): outcome for outcome in read_results(folder) if outcome.answered}
     votes, realism = _read_labels(labels, outcomes)
     enough = {case: list(by.values()) for case, by in votes.items() if len(by) >= LEAST_LABELS}
     if not enough:
@@ -115,6 +120,7 @@ def _read_labels(path: Path, outcomes: dict[str, Outcome]) -> tuple[dict[str, di
         if isinstance(row, InvalidSample):
             raise row
         cells = {name: str(row.cells.get(name) or "").strip() for name in COLUMNS}
+        cells["case"] = hidden(cells["case"])
         if not cells["toxic"]:
             continue
         if cells["case"] not in outcomes:
@@ -159,7 +165,7 @@ def _shown(case: dict[str, Any], place: Path) -> dict[str, Any]:
         path = place / name
         shown_as, value = as_data(path)
         media.append({"kind": kind, "shown_as": shown_as, "value": value})
-    return {"id": case["id"].rpartition("-")[2], "case": case["id"], "media": media}
+    return {"case": hidden(case["id"]), "media": media}
 
 
 def _page(cases: list[dict[str, Any]]) -> str:
