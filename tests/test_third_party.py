@@ -20,6 +20,7 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 
 import quire
+import quire_duo
 from quire.cli.schemas import SCHEMAS
 
 ROOT = Path(__file__).parents[1]
@@ -75,11 +76,11 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Stranger:
     }
     (home / "work").mkdir()
     stranger = Stranger(home / "work", environment)
-    for part in (ROOT / "core", PLUGIN):
+    for part in (ROOT / "core", ROOT / "plugins/duo", PLUGIN):
         stranger.run(uv, "build", "--quiet", "--wheel", "--out-dir", home / "wheels", part)
     stranger.run(uv, "venv", "--quiet", "--python", sys.executable, home / "environment")
     wheels = sorted((home / "wheels").glob("*.whl"))
-    assert [wheel.name.partition("-")[0] for wheel in wheels] == ["quire_core", "quire_dtw"]
+    assert [wheel.name.partition("-")[0] for wheel in wheels] == ["quire_core", "quire_dtw", "quire_duo"]
     stranger.run(uv, "pip", "install", "--quiet", "--python", home / "environment", *wheels)
     return stranger
 
@@ -92,6 +93,9 @@ def test_it_imports_nothing_but_public_names(path: Path) -> None:
             used |= {alias.name for alias in node.names if alias.name.partition(".")[0] == "quire"}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "quire":
             used |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("quire_duo"):
+            assert node.module == "quire_duo"
+            assert {alias.name for alias in node.names} <= set(quire_duo.__all__)
     assert used <= PUBLIC, sorted(used - PUBLIC)
 
 
@@ -158,6 +162,28 @@ def test_it_keeps_every_rule(stranger: Stranger) -> None:
     assert {outcome["outcome"] for outcome in outcomes} == {"passed", "skipped"}
     passed = {outcome["check"] for outcome in outcomes if outcome["outcome"] == "passed"}
     assert {"saving", "seed", "batching", "invalid_samples", "workers", "device", "core_version"} <= passed
+
+
+@pytest.mark.slow
+def test_duo_tests_it_by_its_own_rule_and_those_of_series(stranger: Stranger) -> None:
+    stranger.run("quire", "sample", "dtw", "fused")
+    run = stranger.json("train", "dtw", "--data", "fused")["run"]
+    options = ("toxic_labels=1", "rules=[DTW.*, S.noise, S.warp]", "per_rule=10", "i_have_rights=true")
+    command = ["quire", "test", "duo", "--target", run, "--data", "fused", "--json"]
+    done = subprocess.run(
+        [*command, *(part for option in options for part in ("--option", option))],
+        cwd=stranger.folder,
+        env=stranger.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, 1), done.stderr
+    report = json.loads(done.stdout)
+    jsonschema.validate(report, SCHEMAS["test"])
+    rows = [json.loads(line) for line in (stranger.folder / run / "reports/duo/results.jsonl").read_text().splitlines()]
+    answered = {row["rule"] for row in rows if row["status"] == "answered"}
+    assert {"DTW.local_warp", "S.noise", "S.warp"} <= answered
 
 
 @pytest.mark.slow

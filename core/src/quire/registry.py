@@ -35,8 +35,8 @@ OFFICIAL = {
     )
 }
 
-_GROUPS = {kind: f"quire.{kind}s" for kind in KINDS} | {"study": "quire.studies", "weights": "quire.weights"}
-_KINDS = {group: kind for kind, group in _GROUPS.items()}
+GROUPS = {kind: f"quire.{kind}s" for kind in KINDS} | {"study": "quire.studies", "weights": "quire.weights"}
+_KINDS = {group: kind for kind, group in GROUPS.items()}
 
 log = logging.getLogger(__name__)
 
@@ -247,7 +247,7 @@ def _check_core(description: Description) -> None:
 def _load(description: Description) -> Any:
     from stevedore.driver import DriverManager
 
-    group = _GROUPS.get(description.kind, description.kind)
+    group = GROUPS.get(description.kind, description.kind)
     point = importlib.metadata.EntryPoint(description.name, description.target, group)
 
     class Driver(DriverManager):  # type: ignore[type-arg]  # stevedore 5.4's is no generic class

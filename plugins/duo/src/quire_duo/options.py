@@ -29,8 +29,11 @@ _MINORS = re.compile(
 
 
 def _listed(value: Any) -> Any:
-    """One name, or several with commas between them, as a list."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    """One name, or several with commas between them, as a list; YAML reads the names 0 and 1 as numbers."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    values = [value] if type(value) is int else value
+    return [str(part) if type(part) is int else part for part in values] if isinstance(values, list) else value
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
