@@ -1,0 +1,1 @@
+"""What embeddings are worth: verification exact at low false-accept rates, identification, template and pair protocols."""
