@@ -26,7 +26,7 @@ EPS = 1e-12
 """Norms below it count as it: a zero row stays a zero row, with a finite gradient."""
 _CACHE = 2**18
 """Elements of the buffer that a CPU works on at once, about a megabyte: they stay in its cache."""
-_PROJECTED = 2**20
+_PROJECTED = 2**16
 """Elements of the weight's gradient that are projected at once."""
 
 
