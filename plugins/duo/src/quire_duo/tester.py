@@ -31,7 +31,7 @@ from quire_duo.verdict import Policy
 from quire_duo.workshop import Workshop
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from quire.dataset import Dataset
