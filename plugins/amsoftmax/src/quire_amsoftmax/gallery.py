@@ -175,19 +175,31 @@ class Gallery:
                 where=Where(file=self.index.folder),
                 remedy="Enrol somebody: quire faces enroll.",
             )
-        return [self._identities(vector, k) for vector in unit_rows(vectors)]
-
-    def _identities(self, vector: NDArray[np.float32], k: int) -> list[Candidate]:
-        wanted = k
-        while True:  # several images of one person may stand before the next person
-            (hits,) = self.index.search(vector[None], wanted)
-            names = self.index.table([an_id for an_id, _ in hits])["identity"].tolist()
-            best: dict[str, Candidate] = {}
-            for (an_id, score), name in zip(hits, names, strict=True):
-                best.setdefault(name, Candidate(name, an_id, score))
-            if len(best) >= k or len(hits) < wanted or wanted >= len(self):
-                return list(best.values())[:k]
+        rows = unit_rows(vectors)
+        answers: list[list[Candidate]] = [[] for _ in rows]
+        asked, wanted = np.arange(len(rows)), min(k, len(self))
+        while len(asked):  # several images of one person may stand before the next person
+            hits = self.index.search(rows[asked], wanted)
+            names = self._identities(hits.ids[hits.found])
+            for query, found in zip(asked.tolist(), hits, strict=True):
+                answers[query] = _by_identity(found, names)[:k]
+            short = [query for query in asked.tolist() if len(answers[query]) < k]
+            asked = np.array(short if wanted < len(self) else [], np.int64)
             wanted = min(2 * wanted, len(self))
+        return answers
+
+    def _identities(self, ids: NDArray[Any]) -> dict[str, str]:
+        """Id -> identity."""
+        table = self.index.table(list(dict.fromkeys(ids.tolist())))
+        return dict(zip(table["id"], table["identity"], strict=True))
+
+
+def _by_identity(found: list[tuple[Any, float]], names: dict[str, str]) -> list[Candidate]:
+    """The best of each identity, the nearest first."""
+    best: dict[str, Candidate] = {}
+    for an_id, score in found:
+        best.setdefault(names[an_id], Candidate(names[an_id], an_id, score))
+    return list(best.values())
 
 
 class FaceVerifier:

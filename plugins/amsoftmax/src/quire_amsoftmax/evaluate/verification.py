@@ -16,6 +16,7 @@ import numpy as np
 from quire.errors import ConfigError
 from quire.evaluator import wilson
 from quire_amsoftmax.evaluate.ranks import MOST_KEPT, Largest, RankCounter
+from quire_amsoftmax.evaluate.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 FARS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 FEW = 30  # impostor scores above a threshold, below which it is known badly
-BINS = 100
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def verify_pairs(stream: PairStream, fars: Sequence[float] = FARS, *, most_kept:
     ranks = _ranks(counts.values(), stream.n_impostor)
     keeps = not ranks or max(ranks) <= most_kept
     largest, counter = Largest(max(ranks, default=0) if keeps else 1), RankCounter()
-    tally = _Tally(genuine)
+    tally = Tally(genuine)
     for block in stream.impostor_blocks():
         largest.add(block)
         if not keeps:
@@ -180,7 +180,21 @@ def verify_pairs(stream: PairStream, fars: Sequence[float] = FARS, *, most_kept:
     points = []
     if len(genuine) and stream.n_impostor:
         points = [_point(far, k, genuine, stream.n_impostor, at, top) for far, k in counts.items()]
-    return tally.result(stream.n_impostor, points, top)
+    counted = tally.counted()
+    if counted.n != stream.n_impostor:
+        raise AssertionError(f"{counted.n} scores of {stream.n_impostor} impostor pairs")
+    return Verification(
+        genuine,
+        counted.n,
+        counted.at_or_above,
+        counted.above,
+        counted.mean,
+        counted.variance,
+        top,
+        points,
+        counted.edges,
+        counted.histogram,
+    )
 
 
 def _ranks(counts: Any, n: int) -> list[int]:
@@ -222,47 +236,3 @@ def _above_all(genuine: Floats, top: float) -> float:
     higher = genuine[genuine > np.float32(top)]
     threshold = np.float32((top + float(higher[0])) / 2 if len(higher) else top + 1e-8)
     return float(threshold if threshold > np.float32(top) else np.nextafter(np.float32(top), np.float32(np.inf)))
-
-
-class _Tally:
-    """Counts of impostor scores against the genuine ones, and their moments."""
-
-    def __init__(self, genuine: Floats) -> None:
-        self.genuine = genuine
-        self._distinct, self._inverse = np.unique(genuine, return_inverse=True)
-        self._at_or_above = np.zeros(len(self._distinct), np.int64)
-        self._above = np.zeros(len(self._distinct), np.int64)
-        low, high = (float(genuine[0]), float(genuine[-1])) if len(genuine) else (-1.0, 1.0)
-        self.edges = np.linspace(min(-1.0, low), max(1.0, high), BINS + 1)
-        self._histogram = np.zeros(BINS, np.int64)
-        self._n, self._sum, self._squares = 0, 0.0, 0.0
-
-    def add(self, block: Floats) -> None:
-        scores = np.sort(block, axis=None)
-        scores = scores[np.searchsorted(scores, np.float32(-np.inf), side="right") :]
-        self._n += len(scores)
-        self._at_or_above += len(scores) - np.searchsorted(scores, self._distinct, side="left")
-        self._above += len(scores) - np.searchsorted(scores, self._distinct, side="right")
-        wide = scores.astype(np.float64)
-        self._sum += float(wide.sum())
-        self._squares += float(np.dot(wide, wide))
-        places = np.searchsorted(scores, self.edges[1:-1].astype(np.float32))
-        self._histogram += np.diff(places, prepend=0, append=len(scores))
-
-    def result(self, n_impostor: int, points: list[OperatingPoint], top: float) -> Verification:
-        if self._n != n_impostor:
-            raise AssertionError(f"{self._n} scores of {n_impostor} impostor pairs")
-        mean = self._sum / n_impostor if n_impostor else math.nan
-        variance = max(0.0, self._squares / n_impostor - mean * mean) if n_impostor else math.nan
-        return Verification(
-            self.genuine,
-            n_impostor,
-            self._at_or_above[self._inverse],
-            self._above[self._inverse],
-            mean,
-            variance,
-            top,
-            points,
-            self.edges,
-            self._histogram,
-        )
