@@ -284,7 +284,7 @@ def test_parameter_groups() -> None:
     one = model(lr=0.1, head_lr_mult=3.0)
     one.facts = {"labels": ["a", "b"]}
     modules = {"network": one.build(), **one.build_training_only()}
-    (optimization,) = optimizations(one.config, 10, modules, RUNTIME)
+    (optimization,) = optimizations(one.config, 10, modules["head"], modules, RUNTIME)
     weights, biases, head = optimization.optimizer.param_groups
     assert [group["initial_lr"] for group in (weights, biases, head)] == pytest.approx([0.1, 0.2, 0.3])
     assert [group["weight_decay"] for group in (weights, biases, head)] == [5e-4, 0.0, 5e-4]

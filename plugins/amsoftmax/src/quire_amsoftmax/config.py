@@ -65,6 +65,12 @@ class AMSoftmaxConfig(Config):
     sub_centers: PositiveInt | None = Field(None, description="centres of each identity; none: 1, of subcenter 3")
     head_precision: Literal["fp32", "bf16"] = Field("fp32", description="in which the head multiplies its operands")
     logit_chunk: PositiveInt = Field(2**27, description="the most logits that are held in memory at once")
+    sharding: Literal["none", "class"] = Field(
+        "none", description="class: each process has some of the class centres, where one can't hold all of them"
+    )
+    shard_checkpoint_steps: PositiveInt = Field(
+        500, description="optimiser steps from one checkpoint to the next, with sharding=class"
+    )
     sample_rate: float = Field(
         1.0, gt=0, le=1, description="share of the identities that take part in a step (Partial FC)"
     )
@@ -140,6 +146,10 @@ class AMSoftmaxConfig(Config):
     def _consistent(self) -> Self:
         if self.sample_rate < 1 and self.sparse_update and self.grad_clip is not None:
             raise ValueError("grad_clip needs whole gradients: set sparse_update=false, or leave it out")
+        if self.sharding == "class" and (self.fine_tune == "extend" and self.init_from is not None):
+            raise ValueError("a sharded head can't be extended: set fine_tune=backbone")
+        if self.sharding == "class" and self.head == "softmax":
+            raise ValueError("plain softmax can't be sharded by class: it has a bias")
         if self.sampler == "balanced" and self.batch_size % self.images_per_id:
             raise ValueError(f"batch_size {self.batch_size} is no multiple of images_per_id {self.images_per_id}")
         if self.margin_gate != "none" and self.head not in ("amsoftmax", "cosface"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
@@ -20,11 +19,12 @@ from quire_amsoftmax.config import AMSoftmaxConfig
 from quire_amsoftmax.evaluate.identification import leave_one_out
 from quire_amsoftmax.evaluate.streams import AllPairs
 from quire_amsoftmax.evaluate.verification import verify_pairs
-from quire_amsoftmax.heads import MarginHead, MarginSchedule
+from quire_amsoftmax.heads import MarginHead, MarginSchedule, ShardedMarginHead
 from quire_amsoftmax.identities import chosen_identities, identity_numbers, open_set
 from quire_amsoftmax.networks import build_backbone
 from quire_amsoftmax.optimise import optimizations
 from quire_amsoftmax.pixels import augment, to_pixels
+from quire_amsoftmax.sharding import ShardedSteps, whole_head
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -67,6 +67,8 @@ class AMSoftmax(NeuralModel, Embedder, Exporter):
         self._start: AMSoftmax | None = None
         self._new_centres: dict[str, Tensor] = {}
         self._validates = False
+        self._run: Run | None = None
+        self._sharded: ShardedSteps | None = None
         self._numbered: tuple[list[str], dict[str, int]] = [], {}
 
     # -- what it is, for those who use it
@@ -159,14 +161,14 @@ class AMSoftmax(NeuralModel, Embedder, Exporter):
             network.load_state_dict(self._start.network.state_dict())
         return network
 
-    def build_head(self) -> MarginHead:
-        """A new head for the identities."""
+    def build_head(self, kind: type[MarginHead] = MarginHead, **sharding: Any) -> MarginHead:
+        """A new head for the identities; `kind` ShardedMarginHead for this process's share of them."""
         config = self.config
         options = dict(config.head_options)
         if config.margin_gate != "none":
             options["margin_gate"] = config.margin_gate
         schedule = config.margin_schedule
-        return MarginHead(
+        return kind(
             config.embedding_dim,
             len(self.labels),
             config.head,
@@ -181,16 +183,31 @@ class AMSoftmax(NeuralModel, Embedder, Exporter):
             sample_rate=config.sample_rate,
             sparse_update=config.sparse_update,
             interclass_threshold=config.interclass_threshold,
+            **sharding,
             **options,
         )
 
     def build_training_only(self) -> dict[str, nn.Module]:
-        """The margin head; of an extended model with the old centres, and new ones where the new people's images are."""
+        """The margin head; of an extended model with the old centres, and new ones where the new people's images are.
+
+        A sharded head is not the loop's to wrap and checkpoint: see quire_amsoftmax.sharding.
+        """
+        if self.config.sharding == "class":
+            self._shard()
+            return {}
         head = self.build_head()
         if self._start is not None and self.config.fine_tune == "extend":
             self._take_over(head, self._start.head)
         self._head = head
         return {"head": head}
+
+    def _shard(self) -> None:
+        self.runtime.any([False])  # has the processes meet, if there are several
+        head = self.build_head(ShardedMarginHead, seed=self.runtime.seed)
+        assert isinstance(head, ShardedMarginHead)
+        self._head = self.runtime.place(head)
+        folder = self._run.checkpoint_path.parent if self._run is not None else None
+        self._sharded = ShardedSteps(head, folder, self.config.shard_checkpoint_steps)
 
     @torch.no_grad()
     def _take_over(self, head: MarginHead, old: MarginHead) -> None:
@@ -236,13 +253,18 @@ class AMSoftmax(NeuralModel, Embedder, Exporter):
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """The head's loss, and what is worth watching beside it (see MarginHead.watch): the loss alone says little."""
-        judged = self.head.judge(self.network(batch["x"]), batch["y"])
+        features, labels = self.network(batch["x"]), batch["y"]
+        if self._sharded is not None:
+            self.head.train(self.network.training)
+            if not self._sharded.counts_batch:
+                features, labels = features[:0], labels[:0]
+        judged = self.head.judge(features, labels)
         return {"loss": judged.loss, **self.head.watch(judged)}
 
     def training_step(self, parts: Sequence[Part], context: StepContext) -> dict[str, Tensor]:
         """A usual step; what is annealed counts optimiser steps, not the parts of a batch."""
         self.head.step_to(context.step)
-        return context.descend(parts)
+        return context.descend(parts) if self._sharded is None else self._sharded.descend(parts, context)
 
     def forward(self, batch: Batch) -> Tensor:
         """Features [n, dim], with those of the mirror image as flip_test says; not normalised."""
@@ -279,8 +301,16 @@ class AMSoftmax(NeuralModel, Embedder, Exporter):
         if self.config.init_from is not None:
             self._load_start(self.config.init_from, train)
         seen = open_set(validation) if validation is not None else None
-        super().fit(train, seen, runtime=runtime, run=run)
-        self._start, self._new_centres = None, {}
+        self._run = run
+        try:
+            super().fit(train, seen, runtime=runtime, run=run)
+        except KeyboardInterrupt:
+            if self._sharded is not None:
+                self._sharded.interrupted()
+            raise
+        if self._sharded is not None and self.config.keep_head:
+            self._head = whole_head(self._sharded.head, self.build_head())
+        self._start, self._new_centres, self._run, self._sharded = None, {}, None, None
         if not self.config.keep_head:
             self._head = None
         elif self._head is not None:
@@ -315,7 +345,7 @@ class AMSoftmax(NeuralModel, Embedder, Exporter):
             select = Selection(f"val_{config.select_by}", "max" if best == "max" else "min")
         return [
             Phase(
-                optimizers=partial(optimizations, config, steps),
+                optimizers=lambda modules, runtime: optimizations(config, steps, self.head, modules, runtime),
                 sampler=sampler,
                 epochs=config.epochs,
                 steps=None if config.epochs is not None else config.max_steps,
@@ -323,6 +353,7 @@ class AMSoftmax(NeuralModel, Embedder, Exporter):
                 report=Every(epochs=1) if config.report_steps is None else Every(steps=config.report_steps),
                 accumulate=config.accumulate,
                 clip_norm=config.grad_clip,
+                checkpoint=Every(seconds=60) if self._sharded is None else Every(steps=config.shard_checkpoint_steps),
             )
         ]
 

@@ -23,13 +23,12 @@ ONE_CYCLE_RISE, ONE_CYCLE_START, ONE_CYCLE_END = 0.3, 1 / 25, 1e-5
 
 
 def optimizations(
-    config: AMSoftmaxConfig, steps: int, modules: Mapping[str, nn.Module], runtime: Runtime
+    config: AMSoftmaxConfig, steps: int, head: nn.Module, modules: Mapping[str, nn.Module], runtime: Runtime
 ) -> list[Optimization]:
     """SGD over the backbone's weights, its biases and the class centres, all on one schedule of `steps` steps."""
     groups = _groups(config, modules["network"])
-    head = [parameter for parameter in modules["head"].parameters() if parameter.requires_grad]
     options: dict[str, Any] = {"lr": config.lr, "momentum": config.momentum, "weight_decay": config.weight_decay}
-    centres = {"params": head, "lr": config.lr * config.head_lr_mult}
+    centres = {"params": list(head.parameters()), "lr": config.lr * config.head_lr_mult}
     factor = rate_factor(config, steps)
     if config.sample_rate < 1 and config.sparse_update:
         optimizers = [runtime.optimizer(torch.optim.SGD, groups, **options), RowSGD([centres], **options)]

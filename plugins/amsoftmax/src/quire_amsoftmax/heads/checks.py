@@ -12,12 +12,14 @@ class InvalidBatch(DataError, ValueError):
     """Embeddings or labels that a head can't take; names the row."""
 
 
-def check_embeddings(embeddings: Tensor, dim: int) -> None:
-    """InvalidBatch unless they are floating-point [n, dim], finite, and no row is zero."""
+def check_embeddings(embeddings: Tensor, dim: int, *, empty: bool = False) -> None:
+    """InvalidBatch unless they are floating-point [n, dim], finite, and no row is zero; n may be 0 if `empty`."""
     if embeddings.dim() != 2 or embeddings.shape[1] != dim:
         raise InvalidBatch(f"the embeddings have the shape {list(embeddings.shape)}, the head takes [samples, {dim}]")
     if not embeddings.is_floating_point():
         raise InvalidBatch(f"the embeddings are {_name(embeddings.dtype)}, not floating-point numbers")
+    if len(embeddings) == 0 and empty:
+        return
     if len(embeddings) == 0:
         raise InvalidBatch("there are no embeddings")
     size = embeddings.detach().abs().amax(dim=1)

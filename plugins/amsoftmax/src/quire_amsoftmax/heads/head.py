@@ -194,7 +194,7 @@ class MarginHead(nn.Module):
 
     def check(self, embeddings: Tensor, labels: Tensor) -> None:
         """InvalidBatch for what can't be used; a warning, once, for features that can't meet the margin."""
-        check_embeddings(embeddings, self.dim)
+        check_embeddings(embeddings, self.dim, empty=self.processes.size > 1)
         check_labels(labels, len(embeddings), self.num_classes)
         if not self._warned and len(embeddings) > 1 and bool((embeddings.detach() >= 0).all()):
             self._warned = True

@@ -39,7 +39,7 @@ class ShardedMarginHead(MarginHead):
     first weight. backbone: "ddp" if the embeddings come from a module under DistributedDataParallel, which averages the
     processes' gradients: the embeddings' gradient is then multiplied by their number, so that the average is the gradient of
     the global mean; "exact" leaves it. Every process calls forward and backward together, with any number of its own
-    embeddings (at least one), and gets the loss of the global batch; labels number all classes. The head itself belongs
+    embeddings, and gets the loss of the global batch; labels number all classes. The head itself belongs
     outside of DistributedDataParallel: its gradients are complete.
     """
 
