@@ -93,7 +93,7 @@ def _draw_sphere(figure: Figure, panels: int, number: int, unit: NDArray[Any], c
     grid = (np.cos(around) * np.sin(up), np.sin(around) * np.sin(up), np.cos(up))
     axes.plot_wireframe(*grid, color="0.85", linewidth=0.4)
     axes.scatter(*unit.T, c=colours, s=3, linewidths=0)
-    axes.set_box_aspect((1, 1, 1))
+    axes.set_box_aspect((1, 1, 1), zoom=1.5)
     axes.set_axis_off()
 
 
