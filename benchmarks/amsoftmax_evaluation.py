@@ -2,13 +2,14 @@
 
     OMP_NUM_THREADS=1 python benchmarks/amsoftmax_evaluation.py [--images 9708] [--distractors 1000000] [--rounds 3] [--write]
 
-Verification: a trial of BLUFR's size, 9,708 embeddings of 4,249 people, 512-d, 47 million impostor pairs. Both begin with the
-embeddings. scikit-learn needs all scores and labels at once and gets them from the very blocks that quire streams, so
-that thresholds can be compared to the last bit; the time of making them counts for both. `thresholds` is quire's streaming of
-the thresholds at false-accept rates up to 1e-3, `all figures` also AUC, EER, accuracy, histogram and the whole ROC, at rates
-up to 0.1 (for 0.01 and below one pass would do). CPU time of one thread; memory is the growth of the peak over the
-process's size before, each in a process of its own. Identification: `Gallery.search` of 256 probes among distractors with names, beside faiss.IndexFlatIP over the
-array in memory, in turn. `--write` puts the figures into benchmarks/results/amsoftmax_evaluation.json.
+Verification: a trial of BLUFR's size, 9,708 embeddings of 4,249 people, 512-d, 47 million impostor pairs. Both begin
+with the embeddings. scikit-learn needs all scores and labels at once and gets them from the very blocks that quire
+streams, so that thresholds can be compared to the last bit; the time of making them counts for both. `thresholds` is
+quire's streaming of the thresholds at false-accept rates up to 1e-3, `all figures` also AUC, EER, accuracy, histogram
+and the whole ROC, at rates up to 0.1 (for 0.01 and below one pass would do). CPU time of one thread; memory is the
+growth of the peak over the process's size before, each in a process of its own. Identification: `Gallery.search` of 256
+probes among distractors with names, beside faiss.IndexFlatIP over the array in memory, in turn. `--write` puts the
+figures into benchmarks/results/amsoftmax_evaluation.json.
 """
 
 from __future__ import annotations
