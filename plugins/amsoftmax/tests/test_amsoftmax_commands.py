@@ -20,6 +20,7 @@ from quire_amsoftmax.data.listing import FaceList
 from quire_amsoftmax.data.packed import FaceTar, VerificationBin
 from quire_amsoftmax.data.recordio import RecordIODataset
 from quire_amsoftmax.model import AMSoftmax
+from quire_amsoftmax.protocols.megaface import write_feature
 
 ROOT = Path(os.environ["QUIRE_DATA"]) / "amsoftmax" if "QUIRE_DATA" in os.environ else None
 real = pytest.mark.skipif(ROOT is None, reason="QUIRE_DATA is not set")
@@ -128,6 +129,41 @@ def test_scores_of_another_system(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_mistakes(arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_megaface_from_feature_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(5, 8))
+    lists = {
+        "p": ([f"{i // 3}/{i}.jpg" for i in range(15)], centres[np.arange(15) // 3] + 0.2 * rng.normal(size=(15, 8))),
+        "d": ([f"{i}.jpg" for i in range(60)], rng.normal(size=(60, 8))),
+    }
+    for name, (paths, vectors) in lists.items():
+        ids = [path.split("/")[0] for path in paths]
+        (tmp_path / f"{name}.json").write_text(json.dumps({"path": paths, "id": ids}))
+        for path, vector in zip(paths, vectors, strict=True):
+            (tmp_path / name / path).parent.mkdir(parents=True, exist_ok=True)
+            write_feature(tmp_path / name / f"{path}.bin", vector.astype(np.float32))
+    arguments = [
+        f"--{option}={tmp_path / value}"
+        for option, value in (
+            ("probes", "p.json"),
+            ("distractors", "d.json"),
+            ("probe-features", "p"),
+            ("distractor-features", "d"),
+        )
+    ]
+    assert run("megaface", *arguments, "--sizes", "10,60", "--out", tmp_path / "out", "--json") == 0
+    metrics = json.loads(capsys.readouterr().out)["metrics"]
+    assert metrics["rank1@10"]["value"] >= metrics["rank1@60"]["value"] > 0.5
+    assert metrics["vr@far=1e-6"]["value"] is None
+    (tmp_path / "d" / "3.jpg.bin").unlink()
+    assert run("megaface", *arguments) == 2
+    assert "3.jpg.bin: there is no such feature file" in capsys.readouterr().err
+    assert run("megaface", *arguments, "--missing", "skip", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["n_left_out"] == 1
+    assert run("megaface", *arguments, "--sizes", "many") == 2
+    assert "'many' is no number from 1" in capsys.readouterr().err
 
 
 def test_rates() -> None:

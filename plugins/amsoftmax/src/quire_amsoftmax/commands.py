@@ -170,9 +170,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Verification figures of scores, of embeddings, or of a model's embeddings of images."""
-    from quire.cli.output import print_json, print_scores
     from quire_amsoftmax.evaluate.protocols import judge_scores
-    from quire_amsoftmax.evaluate.reports import write_roc
     from quire_amsoftmax.protocols.pairs import read_scores
 
     require_choice("variant", variant, ("exact", "sphereface", "insightface"))
@@ -183,6 +181,51 @@ def evaluate(
         judged = judge_scores(read, fars=rates, variant=variant)  # type: ignore[arg-type]
     else:
         judged = _judge(embeddings, ids, model, images, protocol, file, rates, variant, missing)
+    _tell(judged, out, as_json)
+
+
+@app.command()
+def megaface(
+    probes: Annotated[Path, typer.Option(help="The devkit's list of FaceScrub: {path: [...], id: [...]}.")],
+    distractors: Annotated[Path, typer.Option(help="The devkit's list of distractors.")],
+    probe_features: Annotated[Path, typer.Option(help="The folder of the probes' feature files.")],
+    distractor_features: Annotated[Path, typer.Option(help="The folder of the distractors' feature files.")],
+    suffix: Annotated[str, typer.Option(help="What follows an image's path in its feature file's.")] = ".bin",
+    noise: Annotated[list[Path] | None, typer.Option(help="Lists of images to leave out.")] = None,
+    sizes: Annotated[str, typer.Option(help="Numbers of distractors.")] = "10,100,1000,10000,100000,1000000",
+    seed: Annotated[int, typer.Option(help="Of which distractors are taken first.")] = 0,
+    missing: Annotated[str, typer.Option(help="What an image without a feature file does: error or skip.")] = "error",
+    out: Annotated[Path | None, typer.Option(help="Folder for report.json, report.html and roc.csv.")] = None,
+    as_json: Json = False,
+) -> None:
+    """MegaFace challenge 1 from feature files: rank 1 and 10 among distractors, and VR at low false-accept rates."""
+    import tempfile
+
+    from quire_amsoftmax.evaluate.protocols import judge_megaface
+    from quire_amsoftmax.evaluate.store import Embeddings
+    from quire_amsoftmax.protocols.megaface import MegaFaceProtocol, load_features
+
+    require_choice("missing", missing, ("error", "skip"))
+    counts = parse_counts(sizes)
+    protocol = MegaFaceProtocol.read(probes, distractors, noise=noise or [])
+    vectors, kept, left_out = load_features(protocol.probes, probe_features, suffix=suffix, missing=missing)
+    known = Embeddings(vectors, [protocol.probes.paths[i] for i in kept], [protocol.probes.ids[i] for i in kept])
+    with tempfile.TemporaryDirectory() as folder:  # a million features may not fit in memory
+        others, _, more = load_features(
+            protocol.distractors, distractor_features, suffix=suffix, missing=missing, into=Path(folder) / "d.npy"
+        )
+        judged = judge_megaface(known, others, sizes=counts, seed=seed)
+        judged.report.left_out += [str(error) for error in (*left_out, *more)]
+        judged.report.n_left_out = len(judged.report.left_out)
+        del others
+    _tell(judged, out, as_json)
+
+
+def _tell(judged: Judged, out: Path | None, as_json: bool) -> None:
+    """Print a report, and write it with its roc.csv."""
+    from quire.cli.output import print_json, print_scores
+    from quire_amsoftmax.evaluate.reports import write_roc
+
     if out is not None:
         judged.report.write(out)
         if judged.verification is not None:
@@ -343,6 +386,17 @@ def parse_rates(text: str) -> list[float]:
             raise ConfigError(f"{part.strip()!r} is no rate above 0 and at most 1", remedy="Write 1e-4,1e-3.")
         rates.append(rate)
     return rates
+
+
+def parse_counts(text: str) -> list[int]:
+    """The numbers of "10,100", each from 1. ConfigError for anything else."""
+    from quire.errors import ConfigError
+
+    parts = [part.strip() for part in text.split(",")]
+    bad = next((part for part in parts if not part.isdecimal() or not int(part)), None)
+    if bad is not None:
+        raise ConfigError(f"{bad!r} is no number from 1", remedy="Write 10,100,1000.")
+    return [int(part) for part in parts]
 
 
 def require_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
