@@ -272,7 +272,7 @@ def test_official_plugins_that_are_missing_come_with_their_command(tmp_path: Pat
     environment = Environment(tmp_path)
     environment.install(PACKAGES[0])
     answers = environment.ask(
-        "registry.names('model')", *(f"str(registry.get({name!r}))" for name in OFFICIAL), "registry.get('metagrll')"
+        "registry.names()", *(f"str(registry.get({name!r}))" for name in OFFICIAL), "registry.get('metagrll')"
     )
     installed = answers[0]
     for (name, distribution), answer in zip(OFFICIAL.items(), answers[1:-1], strict=True):
