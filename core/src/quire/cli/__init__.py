@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import traceback
 from dataclasses import replace
@@ -138,7 +139,17 @@ def _options(
 def main() -> None:
     """The console script: run the command line of this process and exit with its code."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    sys.exit(run_command_line(arguments, debug="--debug" in sys.argv))
+    code = run_command_line(arguments, debug="--debug" in sys.argv)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        _leave(code)
+    sys.exit(code)
+
+
+def _leave(code: int) -> None:
+    """End one of several processes at once: while the interpreter is taken down, threads of the group abort it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def run_command_line(arguments: Sequence[str], *, debug: bool = False) -> int:

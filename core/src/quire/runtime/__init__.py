@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
 import inspect
@@ -66,20 +65,12 @@ def _accelerator(cpu: bool) -> Accelerator:
     from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs
 
-    accelerator = Accelerator(
+    return Accelerator(
         cpu=cpu,
         mixed_precision="no",
         device_placement=False,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)],
     )
-    atexit.register(_leave_process_group)
-    return accelerator
-
-
-def _leave_process_group() -> None:
-    """The group's threads must have ended before the interpreter does, or it may abort."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
 
 
 @dataclass(frozen=True)
