@@ -41,9 +41,6 @@ def train(folder: Path, data: Path, name: str, launcher: list[str]) -> list[dict
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=False, reason="two processes on gloo sometimes abort: their collectives can cross, see CHANGELOG"
-)
 def test_two_processes_give_the_losses_of_one(tmp_path: Path) -> None:
     """Batches of 7 are shared unevenly; the running mean of the target cosines is that of the whole batch."""
     data = FolderDataset.sample(tmp_path / "images")

@@ -32,9 +32,6 @@ def train(folder: Path, data: Path, name: str, launcher: list[str]) -> list[dict
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=False, reason="two processes on gloo sometimes abort: their collectives can cross, see CHANGELOG"
-)
 def test_two_processes_give_the_losses_of_one(tmp_path: Path) -> None:
     data = TimeSeriesDataset.sample(tmp_path / "CBF")
     alone = train(tmp_path, data, "alone", [])

@@ -84,16 +84,12 @@ class BatchNorm(nn.BatchNorm1d):
 
     def _normalised(self, x: Tensor) -> Tensor:
         """[n, channels, length] or [n, channels] -> the same."""
-        if self.training and x.numel() == x.shape[1] and world_size() == 1:
+        alone = self.training and world_size() == 1  # else the statistics are those of all processes' batches
+        if alone and x.numel() == x.shape[1]:
             return 0.0 * x + self.bias.view(1, -1, *[1] * (x.ndim - 2))
         on_cpu = x.device.type == "cpu" and x.dtype == self.weight.dtype
-        if (
-            self.training
-            and x.ndim == 3
-            and x.numel() >= WORTH_VECTORS
-            and on_cpu
-            and not torch.compiler.is_compiling()
-        ):
+        worth = x.ndim == 3 and x.numel() >= WORTH_VECTORS
+        if alone and worth and on_cpu and not torch.compiler.is_compiling():
             return self._by_batch_statistics(x)
         return super().forward(x)
 
